@@ -1,0 +1,67 @@
+SHELL := /bin/sh
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+MAKEFLAGS += --no-print-directory
+
+# Relative paths only: the checkout's path may hold spaces.
+BIN := .venv/bin
+PYTHON := $(BIN)/python
+# Made after a complete installation; holds the checkout's path, because a virtual environment doesn't survive a move.
+STAMP := .venv/installed
+ifneq ($(shell cat $(STAMP) 2>/dev/null),$(shell pwd -P))
+$(shell rm -f $(STAMP))
+endif
+
+export DAGSTER_DISABLE_TELEMETRY := 1
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+# Tests and checks never see the user's own instance or state.
+APART := env -u DAGSTER_HOME -u ZEOTAP_STATE
+# dg warns of a virtual environment that isn't active, and sends telemetry unless DAGSTER_HOME says otherwise.
+DG := env -u ZEOTAP_STATE VIRTUAL_ENV="$$PWD/.venv" DAGSTER_HOME="$$PWD/data/state/check" $(BIN)/dg
+
+.PHONY: help demo demo-full dev test check bench chaos clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' Makefile
+
+demo: $(STAMP) ## a week of daily runs and a month's backfill, checked against the sandbox (KEEP=1: go on with a finished demo)
+	@$(BIN)/zeotap demo
+
+demo-full: $(STAMP) ## the same over all partitions of the purchase log
+	@$(BIN)/zeotap demo --full
+
+dev: $(STAMP) ## the Dagster UI and the sandbox together; prints the address
+	@$(BIN)/zeotap dev
+
+test: $(STAMP) ## ruff, mypy and every test
+	@$(PYTHON) -m ruff check
+	@$(PYTHON) -m ruff format --check
+	@$(PYTHON) -m mypy
+	@sh scripts/chromium
+	@$(APART) $(PYTHON) -m pytest
+
+check: $(STAMP) ## ruff, mypy, the YAML definitions and the installed packages
+	@$(PYTHON) -m ruff check
+	@$(PYTHON) -m ruff format --check
+	@$(PYTHON) -m mypy
+	@mkdir -p data/state/check && cp dagster.yaml data/state/check/dagster.yaml
+	@$(DG) check yaml
+	@$(DG) check defs
+	@$(PYTHON) -m pip check
+
+bench: $(STAMP) ## the figures in the README
+	@$(APART) $(PYTHON) -m benchmarks
+
+chaos: $(STAMP) ## only the slow tests: processes killed in mid delivery
+	@$(APART) $(PYTHON) -m pytest -m slow
+
+clean: ## remove .venv, artefacts and caches; data/state stays, for it knows what was delivered
+	rm -rf .venv data/state/check artefacts dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find zeotap_pipelines zeotap_pipelines_tests -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(STAMP): pyproject.toml constraints.txt
+	@if [ -d .venv ] && [ ! -e $(STAMP) ]; then rm -rf .venv; fi
+	@sh scripts/venv
+	@echo 'installing the pinned packages into .venv'
+	@$(PYTHON) -m pip install --quiet --no-input --constraint constraints.txt --editable '.[dev]'
+	@pwd -P > $(STAMP)

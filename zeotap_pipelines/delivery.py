@@ -1,0 +1,436 @@
+"""
+Deliver what is still owed of a plan, keeping the journal true at every step.
+
+    hold the account's lock → fold what a crash left → is the plan still right? → preflight
+    → asked (durable) → conversation → answered → … → fold
+
+Interrupting it anywhere and running it again ends where an undisturbed run ends.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections import Counter
+from collections.abc import Callable, Coroutine, Iterator, Mapping
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from itertools import islice
+from typing import Any, TypeVar
+
+import httpx
+import pyarrow.parquet as parquet
+
+from .clock import SYSTEM, Clock
+from .destinations.base import Connection, Target, Visit
+from .engines.duckdb import rows
+from .errors import ApprovePlan, AskForRestore, MakePlanAgain, TryAgainLater, ZeotapError
+from .journal import Journal
+from .ledger import Ledger, Standing
+from .limits import Pacer
+from .model import Batch, Fate, Operation, Outcome, Partition, Receipt, Verb
+from .naming import literal
+from .plan import Plan
+from .rendering import key
+from .state import State
+from .sync import Sync
+from .wire import Interrupted, Wire, connect
+
+T = TypeVar("T")
+
+WINDOW = 64
+"""Operations of a one-by-one state target that are written down as asked at once."""
+
+GIVE_UP_AFTER = 20
+"""So many conversations in a row without a usable answer: the service is in trouble, not the rows."""
+
+GIVE_UP_UNREACHED = 3
+"""So many in a row that could not even be sent."""
+
+GRACE = 3.0
+"""Seconds that the conversations under way get to end when a run is stopped."""
+
+
+@dataclass(frozen=True)
+class Approval:
+    """A person's word that a stopped plan may be sent: the plan's id, who says so, and why."""
+
+    plan: str
+    by: str
+    reason: str
+
+
+@dataclass
+class Summary:
+    """
+    How a delivery went.
+
+    *fates* counts the operations that were asked in this run; *reasons* counts what
+    the service said of those that it did not accept; *left* were not asked; *withheld*
+    are removals that wait for approval. *error* says what ended it early.
+    """
+
+    plan: str
+    partition: str
+    asked: int = 0
+    calls: int = 0
+    seconds: float = 0.0
+    fates: Counter[Fate] = field(default_factory=Counter)
+    reasons: Counter[tuple[Fate, str]] = field(default_factory=Counter)
+    left: int = 0
+    withheld: int = 0
+    error: Exception | None = None
+
+    @property
+    def complete(self) -> bool:
+        """Whether nothing is owed any more that may be asked: what a green partition means."""
+        return not (self.error or self.left or self.withheld or self.fates[Fate.DEFERRED])
+
+
+@dataclass(frozen=True)
+class Trip:
+    """What a delivery needs besides its plan: where state lies, how to reach the service, and how to tell the time."""
+
+    state: State
+    connection: Connection
+    run: str
+    clock: Clock = SYSTEM
+    transport: httpx.AsyncBaseTransport | None = None
+    on_progress: Callable[[Summary, int], None] | None = None
+
+
+def deliver(
+    sync: Sync,
+    plan: Plan,
+    trip: Trip,
+    *,
+    approval: Approval | None = None,
+    restore: bool = False,
+    limit: int | None = None,
+) -> Summary:
+    """
+    Deliver what is still owed of *plan*. The account's lock must be held by the caller.
+
+    Raises, before anything is sent, ApprovePlan when a guard stopped the plan,
+    MakePlanAgain when the ledger moved since by another plan, AskForRestore when
+    the partition is older than the mark, FixConnection or FixTarget when the
+    preflight says so. Afterwards nothing is raised: the summary tells.
+    """
+    _approved(plan, approval)
+    ledger = Ledger(trip.state, sync.target, sync.address)
+    with ledger.journal() as journal:
+        ledger.fold(journal)
+        with ledger.reading() as connection:
+            standing = ledger.standing(connection)
+            _fits(sync, plan, standing, restore)
+            done = _done(connection, sync.target, plan, trip.state) if standing.moved_since(plan.generation) else set()
+        started = trip.clock.monotonic()
+        summary = Summary(plan.id, plan.partition)
+        stop = threading.Event()
+        delivery = _Delivery(sync, plan, trip, journal, standing, done, approval is not None, limit, summary)
+        try:
+            if plan.operations > len(done):
+                _in_thread(delivery.run(stop), stop)
+            else:
+                journal.append("in_step", **_about(sync, plan, trip.run))
+        finally:
+            ledger.fold(journal)
+        summary.seconds = trip.clock.monotonic() - started
+    return summary
+
+
+def superseded(plan_window: Partition, standing: Standing, restore: bool) -> str | None:
+    """Return why a partition may not be asked from, or None where it may."""
+    if standing.mark is None or restore:
+        return None
+    if plan_window.end < standing.mark or (standing.restored and plan_window.end == standing.mark):
+        return f"superseded by {standing.mark_partition}"
+    return None
+
+
+def _approved(plan: Plan, approval: Approval | None) -> None:
+    if approval is not None and approval.plan != plan.id:
+        raise ApprovePlan(
+            f"the approval names plan {approval.plan}, and this is plan {plan.id}: look at it and approve it"
+        )
+    if plan.stopped and approval is None:
+        reasons = "; ".join(verdict.message for verdict in plan.stopped)
+        raise ApprovePlan(
+            f"plan {plan.id} of sync {plan.sync} is stopped: {reasons}. To send it all the same, approve {plan.id}"
+        )
+
+
+def _fits(sync: Sync, plan: Plan, standing: Standing, restore: bool) -> None:
+    if plan.address != str(sync.address):
+        raise MakePlanAgain(f"plan {plan.id} is for {plan.address}, the sync's target is {sync.address}: make it again")
+    if reason := superseded(plan.window, standing, restore):
+        raise AskForRestore(
+            f"{sync.name} at {plan.partition} is {reason}: nothing is sent. To go back on purpose, set restore"
+        )
+    if others := standing.moved_since(plan.generation) - {plan.id}:
+        raise MakePlanAgain(f"plan {plan.id} no longer fits: plan {min(others)} was delivered since. Make it again")
+
+
+def _done(connection: Any, target: Target, plan: Plan, state: State) -> set[int]:
+    """Return the rows of *plan* that an earlier, interrupted delivery of the same plan has settled."""
+    query = f"""
+        SELECT p."row" FROM read_parquet({literal(str(plan.file(state)))}) AS p
+        JOIN (SELECT *, {key(target, target.identity, "name", "value")} AS told_key FROM told) AS t ON t.told_key = p.key
+        WHERE (t.plan = {literal(plan.id)} AND NOT t.unsettled
+                AND t.state = CASE p.verb WHEN 'remove' THEN 'out' ELSE 'in' END AND t.digest IS NOT DISTINCT FROM p.digest)
+            OR t.state IN ('doubt', 'dropped')
+            OR (t.refused_verb = p.verb AND t.refused_digest IS NOT DISTINCT FROM p.digest
+                AND t.refused_partition = {literal(plan.partition)})
+    """
+    return {row for (row,) in rows(connection, query)}
+
+
+class _Delivery:
+    """One run's delivery of one plan."""
+
+    def __init__(
+        self,
+        sync: Sync,
+        plan: Plan,
+        trip: Trip,
+        journal: Journal,
+        standing: Standing,
+        done: set[int],
+        approved: bool,
+        limit: int | None,
+        summary: Summary,
+    ) -> None:
+        self._sync, self._target, self._plan, self._trip = sync, sync.target, plan, trip
+        self._journal, self._done, self._summary = journal, done, summary
+        self._approved = approved
+        self._limit = limit
+        self._visit = Visit()
+        self._last_at = standing.last_at
+        self._halt: Exception | None = None
+        self._silent = self._unreached = 0
+        self._pending: list[Batch] = []  # Written down as asked, not yet given to a conversation.
+
+    async def run(self, stop: threading.Event) -> None:
+        clock, account = self._trip.clock, self._trip.state.account(self._sync.address)
+        pacer = Pacer(self._trip.connection.limits(), account / "limits.json", clock)
+        total = self._plan.operations - len(self._done)
+        try:
+            async with connect(self._trip.connection, pacer, clock, self._trip.transport) as wire:
+                await wire.ask(self._target.preflight(self._visit))
+                self._journal.append("begin", plan=self._plan.id, **_about(self._sync, self._plan, self._trip.run))
+                for removing in (False, True):
+                    if self._halt is None and self._removals_may_follow(removing):
+                        await self._phase(wire, removing, stop)
+        except ZeotapError as error:
+            self._halt = error
+        finally:
+            pacer.close()
+            self._summary.calls = pacer.calls
+            self._summary.left = total - self._summary.asked - self._summary.withheld
+            self._summary.error = self._halt
+        if self._halt and not self._summary.asked and not isinstance(self._halt, TryAgainLater):
+            raise self._halt
+
+    def _removals_may_follow(self, removing: bool) -> bool:
+        if not removing:
+            return True
+        removals = self._plan.count(Verb.REMOVE)
+        failed = sum(self._summary.fates[fate] for fate in Fate if fate is not Fate.ACCEPTED)
+        if removals and self._plan.withheld and not self._approved:
+            reasons = "; ".join(verdict.message for verdict in self._plan.withheld)
+            self._halt = ApprovePlan(f"{reasons}. To remove them all the same, approve {self._plan.id}")
+        elif removals and self._plan.replacement and failed:
+            self._halt = TryAgainLater(
+                f"{failed:,} of the new members were not accepted: the old ones stay until they are"
+            )
+        else:
+            return True
+        self._summary.withheld = removals
+        return False
+
+    async def _phase(self, wire: Wire, removing: bool, stop: threading.Event) -> None:
+        """Deliver the operations that remove, or those that don't; all of them are answered when it returns."""
+        feed = self._feed(removing, stop)
+        speakers = 1 if self._target.ordered else self._trip.connection.limits().concurrency
+        tasks = [asyncio.create_task(self._speak(wire, feed)) for _ in range(speakers)]
+        watch = asyncio.create_task(_cancel_when(stop, tasks))
+        try:
+            await asyncio.gather(*tasks, return_exceptions=True)
+        finally:
+            watch.cancel()
+            for batch in self._pending:  # Written down as asked, and never sent.
+                self._answered(batch, Receipt(Outcome(Fate.DEFERRED, "not reached", untouched=True)), count=False)
+            self._pending.clear()
+        for task in tasks:
+            if not task.cancelled() and (error := task.exception()) and not isinstance(error, asyncio.CancelledError):
+                raise error
+        if stop.is_set() and self._halt is None:
+            self._halt = TryAgainLater("the run was stopped; what is left is owed")
+
+    async def _speak(self, wire: Wire, feed: Iterator[Batch]) -> None:
+        for batch in feed:
+            self._pending.remove(batch)
+            await self._hold(wire, batch)
+
+    async def _hold(self, wire: Wire, batch: Batch) -> None:
+        """Hold the conversation of *batch*, in halves where the service refuses it as a whole."""
+
+        def remember(task: str) -> None:
+            self._journal.append("task", plan=self._plan.id, rows=[[row, row] for row in batch.rows], task=task)
+            self._journal.flush()
+
+        try:
+            held = await wire.hold(
+                self._target.converse(batch, self._visit), event=self._target.event, on_task=remember
+            )
+        except Interrupted as stopped:
+            self._answered(batch, stopped.receipt)
+            raise
+        if held.receipt.split and len(batch) > 1 and held.halt is None:
+            middle = len(batch) // 2
+            for half in (batch.operations[:middle], batch.operations[middle:]):
+                again = Batch(half, self._moment())
+                self._journal.asked(self._plan.id, again.rows, again.at.isoformat())
+                await self._hold(wire, again)
+            return
+        self._answered(batch, held.receipt)
+        if held.halt is not None:
+            self._halt = self._halt or held.halt
+        silent = held.receipt.everyone.fate in (Fate.DEFERRED, Fate.IN_DOUBT)
+        self._silent = self._silent + 1 if silent else 0
+        self._unreached = self._unreached + 1 if held.unreached else 0
+        if self._halt is None and (self._silent >= GIVE_UP_AFTER or self._unreached >= GIVE_UP_UNREACHED):
+            service = self._trip.connection.service
+            self._halt = TryAgainLater(
+                f"{service} gives no usable answer ({held.receipt.everyone.reason}): the rest waits"
+            )
+
+    def _answered(self, batch: Batch, receipt: Receipt, *, count: bool = True) -> None:
+        self._journal.answered(self._plan.id, batch, receipt, self._trip.clock.now().isoformat())
+        if not count:
+            return
+        summary = self._summary
+        summary.asked += len(batch)
+        if not receipt.except_for:
+            summary.fates[receipt.everyone.fate] += len(batch)
+            if receipt.everyone.reason:
+                summary.reasons[receipt.everyone.fate, receipt.everyone.reason] += len(batch)
+        else:
+            for operation in batch:
+                outcome = receipt.outcome(operation)
+                summary.fates[outcome.fate] += 1
+                if outcome.reason:
+                    summary.reasons[outcome.fate, outcome.reason] += 1
+        if self._trip.on_progress:
+            self._trip.on_progress(summary, self._plan.operations - len(self._done))
+
+    def _feed(self, removing: bool, stop: threading.Event) -> Iterator[Batch]:
+        """Yield batches, each written down durably as asked before it is handed out, a window at a time."""
+        batches = cut(self._operations(removing), self._target, self._moment)
+        speakers = self._trip.connection.limits().concurrency
+        if self._target.ordered:
+            window = 1
+        elif self._target.event:
+            window = max(2, speakers)  # A crash leaves so many more rows in doubt: small.
+        else:
+            window = max(speakers, WINDOW // self._target.items, 1)
+        while not (self._halt or stop.is_set()):
+            some = list(islice(batches, window))
+            if not some:
+                return
+            at = max(batch.at for batch in some)
+            self._journal.asked(self._plan.id, (row for batch in some for row in batch.rows), at.isoformat())
+            self._pending.extend(some)
+            for batch in some:
+                if self._halt or stop.is_set():
+                    return
+                yield batch
+
+    def _operations(self, removing: bool) -> Iterator[Operation]:
+        """Yield the plan's operations that are still owed, reading the file piece by piece."""
+        path = self._plan.file(self._trip.state)
+        columns = ["row", "verb", "key", "digest", "body", "repeated"]
+        with parquet.ParquetFile(path) as file:
+            for piece in file.iter_batches(batch_size=10_000, columns=columns):
+                for row, verb, name, digest, body, repeated in zip(
+                    *(c.to_pylist() for c in piece.columns), strict=True
+                ):
+                    if (verb == "remove") is not removing or row in self._done:
+                        continue
+                    if self._limit is not None:
+                        if self._limit <= 0:
+                            return
+                        self._limit -= 1
+                    yield Operation(row, Verb(verb), name, digest, body, repeated)
+
+    def _moment(self) -> datetime:
+        """Return now, but later than any moment that was ever given for this target."""
+        now = self._trip.clock.now()
+        if self._last_at is not None:
+            now = max(now, self._last_at + timedelta(milliseconds=1))
+        self._last_at = now.replace(microsecond=now.microsecond // 1000 * 1000)
+        return self._last_at
+
+
+def cut(operations: Iterator[Operation], target: Target, moment: Callable[[], datetime]) -> Iterator[Batch]:
+    """Cut *operations* into batches: one verb each, within the target's limits of items and bytes."""
+    some: list[Operation] = []
+    size = 0
+    for operation in operations:
+        bytes_more = len(operation.body.encode()) + 1 if target.max_bytes else 0
+        full = len(some) >= target.items or (target.max_bytes and size + bytes_more > target.max_bytes)
+        if some and (full or some[0].verb is not operation.verb):
+            yield Batch(tuple(some), moment())
+            some, size = [], 0
+        some.append(operation)
+        size += bytes_more
+    if some:
+        yield Batch(tuple(some), moment())
+
+
+def _about(sync: Sync, plan: Plan, run: str) -> Mapping[str, str]:
+    return {
+        "run": run,
+        "sync": sync.name,
+        "partition": plan.partition,
+        "end": plan.partition_end,
+        "identity": plan.identity,
+    }
+
+
+async def _cancel_when(stop: threading.Event, tasks: list[asyncio.Task[None]]) -> None:
+    """When the run is stopped, give the conversations under way a moment, then cancel them."""
+    while not stop.is_set():
+        await asyncio.sleep(0.1)
+    await asyncio.sleep(GRACE)
+    for task in tasks:
+        task.cancel()
+
+
+def _in_thread(work: Coroutine[Any, Any, T], stop: threading.Event) -> T:
+    """
+    Run *work* in an event loop of its own thread and return its result.
+
+    Signals interrupt the calling thread only: the journal is never cut off in mid
+    line, and a notebook's own loop is not in the way. An interruption sets *stop*
+    and is raised again when the work has ended.
+    """
+    result: Future[T] = Future()
+
+    def body() -> None:
+        try:
+            result.set_result(asyncio.run(work))
+        except BaseException as error:
+            result.set_exception(error)
+
+    thread = threading.Thread(target=body, name="delivery")
+    thread.start()
+    try:
+        while thread.is_alive():
+            thread.join(0.2)
+    except BaseException:
+        stop.set()
+        thread.join()
+        raise
+    return result.result()

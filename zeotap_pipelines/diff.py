@@ -1,0 +1,340 @@
+"""
+Compare what an audience wants with what the target was last told, and write the plan.
+
+Everything is computed in the engine: the snapshot's rows are mapped to the
+destination's identity and fields first, get a digest, and are joined once with
+the ledger (full outer, on the key). Bodies are rendered for owed rows only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import UTC, datetime
+
+import duckdb
+
+from . import guards, rendering
+from .engines.duckdb import first_line, rows
+from .errors import FixDeclaration
+from .ledger import Ledger, Standing
+from .model import Change, Mode, Partition, Verb
+from .naming import literal
+from .plan import Plan, save
+from .snapshot import Snapshot
+from .state import State, replacing
+from .sync import Sync
+
+NO_IDENTITY = "no identity"
+CONFLICT = "conflicting rows for one identity"
+
+
+def make_plan(sync: Sync, partition: Partition, snapshot: Snapshot, state: State, *, now: datetime) -> Plan:
+    """
+    Compute what *sync* owes its target for *partition*, and save it as a plan.
+
+    Raises FixDeclaration when the mapping names a column that the snapshot lacks.
+    """
+    ledger = Ledger(state, sync.target, sync.address)
+    with ledger.reading() as connection:
+        standing = ledger.standing(connection)
+        try:
+            counted = _compute(connection, sync, partition, snapshot, standing)
+            plan = _write(connection, sync, partition, snapshot, state, standing, counted, now)
+        except duckdb.Error as error:
+            raise FixDeclaration(f"sync {sync.name}: the mapping can't be computed: {first_line(error)}") from error
+    judged = guards.judge(plan, sync, snapshot_taken_at=snapshot.taken_at, now=now)
+    plan = replace(plan, verdicts=judged)
+    save(plan, state)
+    return plan
+
+
+def identity_mapping(sync: Sync) -> str:
+    """Return what the identity of a row is made of: when it changes, everybody at the target is replaced."""
+    return "; ".join(f"{name} ← {sync.mapping[name].describe()}" for name in sync.identity)
+
+
+def _compute(
+    connection: duckdb.DuckDBPyConnection, sync: Sync, partition: Partition, snapshot: Snapshot, standing: Standing
+) -> Mapping[str, int]:
+    """Make the tables ``wanted``, ``aside`` and ``owed``; return counts that only they know."""
+    target = sync.target
+    scan = f"read_parquet({literal(str(snapshot.path))}, file_row_number = true)"
+    name, value = rendering.primary(sync)
+    several = len(target.identity) > 1
+    others = _others(sync) if several else "CAST([] AS VARCHAR[])"
+    rules = [*rendering.convertible(sync), *target.invalid()]
+    rows(
+        connection,
+        f"""
+        CREATE TEMP TABLE mapped AS
+        WITH mapped AS ({rendering.mapped(sync, scan, snapshot.columns)}),
+        identified AS (SELECT *, {name} AS name, {value} AS value, {others} AS others FROM mapped)
+        SELECT src, name, value, others, {rendering.key(target, sync.identity, "name", "value")} AS key,
+            {rendering.digest(sync)} AS digest, {rendering.unfit(sync, rules)} AS unfit
+        FROM identified
+        """,
+    )
+    # One row per key: identical rows are one, rows that contradict each other are nobody's word.
+    rows(
+        connection,
+        """
+        CREATE TEMP TABLE grouped AS
+        SELECT key, any_value(name) AS name, min(value) AS value, min(others) AS others, min(src) AS src, min(digest) AS digest,
+            count(*) AS copies, min(unfit) AS unfit, min(digest) <> max(digest) OR min(others) <> max(others) AS conflicting
+        FROM mapped WHERE key IS NOT NULL GROUP BY key
+        """,
+    )
+    rows(connection, "CREATE TEMP VIEW wanted AS FROM grouped WHERE unfit IS NULL AND NOT conflicting")
+    rows(connection, "CREATE TEMP VIEW aside AS FROM grouped WHERE unfit IS NOT NULL OR conflicting")
+    rows(connection, _joined(sync, partition, standing))
+    kept_for = _protect(connection, sync) if several and Change.LEFT in sync.verbs else 0
+    [(audience, null_keys)] = rows(
+        connection, "SELECT (SELECT count(*) FROM wanted), (SELECT count(*) FROM mapped WHERE key IS NULL)"
+    )
+    [(told,)] = rows(connection, "SELECT count(*) FROM told WHERE state = 'in' OR unsettled")
+    [(refused, unsent)] = rows(
+        connection,
+        "SELECT count(*) FILTER (why = 'refused before'), count(*) FILTER (why = 'changed, not sent') FROM judged",
+    )
+    return {
+        "audience": audience,
+        "null_keys": null_keys,
+        "told": told,
+        "refused_before": refused,
+        "changed_unsent": unsent,
+        "kept_for": kept_for,
+    }
+
+
+def _joined(sync: Sync, partition: Partition, standing: Standing) -> str:
+    """Return the SQL of ``judged``: every key on either side that something is to be said of."""
+    verbs = sync.verbs
+    verb_of = {change: (literal(verbs[change]) if change in verbs else "NULL") for change in Change}
+    again = (
+        f"(l.moment < {literal(standing.reassert_before)})"
+        if standing.reassert_before and not sync.target.event
+        else "false"
+    )
+    # A row told by another digest version is compared by that version's function; so far there is one.
+    same = f"(l.digest = w.digest AND l.digest_version = {rendering.DIGEST_VERSION})"
+    if sync.mode is Mode.REMOVE:
+        wanted = f"""
+            CASE WHEN l.state = 'out' AND NOT l.unsettled AND NOT {again} THEN NULL
+                 WHEN l.unsettled THEN 'unsettled' WHEN l.state = 'out' THEN 'asserted again'
+                 WHEN l.state = 'in' THEN 'told in' ELSE 'never told' END"""
+    elif sync.target.event:
+        wanted = f"""
+            CASE WHEN l.state = 'in' AND NOT {same} THEN 'changed, not sent' WHEN l.state IN ('in', 'doubt', 'dropped') THEN NULL
+                 WHEN l.state = 'released' THEN 'released' WHEN l.state = 'unknown' THEN 'deferred' ELSE 'never told' END"""
+    else:
+        changed = "'different'" if Change.CHANGED in verbs else "NULL"
+        wanted = f"""
+            CASE WHEN l.unsettled THEN 'unsettled' WHEN l.state = 'in' AND {again} THEN 'asserted again'
+                 WHEN l.state = 'in' AND NOT {same} THEN {changed}
+                 WHEN l.state = 'in' THEN NULL WHEN l.state = 'out' THEN 'told out' ELSE 'never told' END"""
+    left = "NULL"
+    if Change.LEFT in verbs:
+        left = """
+            CASE WHEN l.unsettled THEN 'left, unsettled' WHEN l.state = 'in' THEN 'left' END"""
+    name, value = ("w.name", "w.value")
+    if sync.mode is Mode.REMOVE:  # A removal uses the identity that was delivered, where one was.
+        name, value = "coalesce(l.name, w.name)", "coalesce(l.value, w.value)"
+    digest = "CAST(NULL AS BIGINT)" if sync.mode is Mode.REMOVE else "w.digest"
+    return f"""
+        CREATE TEMP TABLE judged AS
+        WITH held AS (SELECT *, {rendering.key(sync.target, sync.identity, "name", "value")} AS key FROM told),
+        matched AS (
+            SELECT coalesce(w.key, l.key) AS key, w.key IS NOT NULL AS is_wanted, w.src,
+                CASE WHEN w.key IS NULL THEN l.name ELSE {name} END AS name,
+                CASE WHEN w.key IS NULL THEN l.value ELSE {value} END AS value,
+                CASE WHEN w.key IS NULL THEN l.others ELSE list_distinct(list_concat(w.others, coalesce(l.others, []))) END AS others,
+                CASE WHEN w.key IS NULL THEN NULL ELSE {digest} END AS digest,
+                CASE WHEN w.key IS NOT NULL THEN {wanted} ELSE {left} END AS why,
+                l.refused_verb, l.refused_digest, l.refused_partition, l.state AS told_state
+            FROM wanted AS w FULL JOIN held AS l ON l.key = w.key
+        ), called AS (
+            SELECT *, CASE WHEN NOT is_wanted THEN 'left' WHEN why = 'different' THEN 'changed' ELSE 'entered' END AS change,
+                CASE WHEN NOT is_wanted THEN {verb_of[Change.LEFT]} WHEN why = 'different' THEN {verb_of[Change.CHANGED]}
+                     ELSE {verb_of[Change.ENTERED]} END AS verb
+            FROM matched WHERE why IS NOT NULL
+        )
+        SELECT * REPLACE (
+            CASE WHEN refused_verb = verb AND refused_digest IS NOT DISTINCT FROM digest
+                  AND refused_partition = {literal(partition.key)} THEN 'refused before' ELSE why END AS why)
+        FROM called
+        WHERE is_wanted OR key NOT IN (SELECT key FROM aside)
+    """
+
+
+def _others(sync: Sync) -> str:
+    """Return the SQL of the identifiers that a row has besides its primary one, each as ``name=value``."""
+    parts = [
+        f"CASE WHEN {rendering.field(n)} IS NOT NULL AND name <> {literal(n)} THEN {literal(n + '=')} || {rendering.field(n)} END"
+        for n in sync.identity
+    ]
+    return f"list_filter([{', '.join(parts)}], lambda x: x IS NOT NULL)"
+
+
+def _protect(connection: duckdb.DuckDBPyConnection, sync: Sync) -> int:
+    """
+    Strip removals of every identifier that a wanted row carries or ever carried; return how many have none left.
+
+    Removing somebody's old anonymous_id would take out the person who is wanted
+    under a uid. Rows that were set aside protect their identifiers in the same way.
+    """
+    target = sync.target
+    normal = " ".join(
+        f"WHEN starts_with(x, {literal(n + '=')}) THEN {literal(n + '=')} || "
+        f"{rendering.normalised(target, n, f'substr(x, {len(n) + 2})')}"
+        for n in target.identity
+    )
+    rows(connection, f"CREATE TEMP MACRO same_form(x) AS CASE {normal} END")
+    ledger_key = rendering.key(target, sync.identity, "name", "value")
+    rows(
+        connection,
+        f"""
+        CREATE TEMP TABLE carried AS
+        WITH kept AS (
+            SELECT key, others FROM grouped
+            UNION ALL
+            SELECT g.key, t.others || [t.name || '=' || t.value] FROM told AS t JOIN grouped AS g ON g.key = {ledger_key}
+        )
+        SELECT DISTINCT same_form(x) AS identifier FROM (SELECT unnest(others) AS x FROM kept)
+        UNION SELECT key FROM grouped
+        """,
+    )
+    rows(
+        connection,
+        """
+        CREATE TEMP TABLE leaving AS
+        WITH every AS (
+            SELECT key, unnest(list_distinct(list_concat([name || '=' || value], others))) AS x FROM judged WHERE change = 'left'
+        )
+        SELECT key, list_sort(list(x) FILTER (same_form(x) NOT IN (SELECT identifier FROM carried))) AS remaining
+        FROM every GROUP BY key
+        """,
+    )
+    [(kept,)] = rows(connection, "SELECT count(*) FROM leaving WHERE coalesce(len(remaining), 0) = 0")
+    rows(connection, "DELETE FROM judged WHERE key IN (SELECT key FROM leaving WHERE coalesce(len(remaining), 0) = 0)")
+    rows(connection, "UPDATE judged SET others = l.remaining FROM leaving AS l WHERE l.key = judged.key")
+    return int(kept)
+
+
+def _write(
+    connection: duckdb.DuckDBPyConnection,
+    sync: Sync,
+    partition: Partition,
+    snapshot: Snapshot,
+    state: State,
+    standing: Standing,
+    counted: Mapping[str, int],
+    now: datetime,
+) -> Plan:
+    """Number the owed operations, render their bodies, write them, and return the plan without verdicts."""
+    rows(
+        connection,
+        """
+        CREATE TEMP TABLE owed AS
+        SELECT row_number() OVER (ORDER BY verb = 'remove', key) - 1 AS "row", * FROM judged
+        WHERE why NOT IN ('refused before', 'changed, not sent') AND verb IS NOT NULL
+        """,
+    )
+    [(operations, fingerprint)] = rows(
+        connection,
+        """
+        SELECT count(*), coalesce(bit_xor(md5_number_lower(concat("row", ':', verb, ':', coalesce(digest, -1), ':', key))), 0)
+        FROM owed
+        """,
+    )
+    counts = dict(rows(connection, "SELECT verb, count(*) FROM owed GROUP BY verb"))
+    counts |= dict(rows(connection, "SELECT change, count(*) FROM owed GROUP BY change"))
+    why = dict(rows(connection, "SELECT why, count(*) FROM owed GROUP BY why ORDER BY why"))
+    identity = identity_mapping(sync)
+    replacement = bool(standing.identity and standing.identity != identity and counts.get(Verb.REMOVE))
+    text = f"{sync.address}\n{partition.key}\n{partition.end.isoformat()}\n{standing.generation}\n{operations}\n{fingerprint}"
+    plan_id = rows(connection, "SELECT left(sha256(?), 16)", [text + f"\n{replacement}\n{snapshot.digest}"])[0][0]
+    plan = Plan(
+        id=plan_id,
+        sync=sync.name,
+        address=str(sync.address),
+        mode=sync.mode.value,
+        partition=partition.key,
+        partition_start=partition.start.astimezone(UTC).isoformat(),
+        partition_end=partition.end.astimezone(UTC).isoformat(),
+        generation=standing.generation,
+        snapshot=snapshot.digest,
+        operations=operations,
+        counts=counts,
+        why=why,
+        set_aside=_set_aside(connection),
+        odd=_odd(connection, sync, snapshot),
+        digest_version=rendering.DIGEST_VERSION,
+        identity=identity,
+        replacement=replacement,
+        made_at=now.isoformat(),
+        **counted,
+    )
+    path = plan.file(state)
+    if not path.exists():
+        with replacing(path) as draft:
+            rows(connection, _copy(sync, snapshot, str(draft)))
+    return plan
+
+
+def _copy(sync: Sync, snapshot: Snapshot, path: str) -> str:
+    scan = f"read_parquet({literal(str(snapshot.path))}, file_row_number = true)"
+    if sync.target.carries_attributes or len(sync.target.identity) > 1:
+        rendered = f"""
+            SELECT o."row", {rendering.body(sync)} AS body
+            FROM owed AS o JOIN ({rendering.mapped(sync, scan, snapshot.columns)}) AS m ON m.src = o.src
+            WHERE o.verb <> 'remove'"""
+    else:
+        rendered = f"""SELECT "row", {rendering.identity_body({sync.identity[0]: "value"})} AS body FROM owed WHERE verb <> 'remove'"""
+    return f"""
+        COPY (
+            WITH rendered AS ({rendered})
+            SELECT o."row", o.verb, o.change, o.why, o.key, o.name, o.value, o.others,
+                o.digest, CAST({rendering.DIGEST_VERSION} AS TINYINT) AS digest_version,
+                coalesce(b.body, {_removal(sync)}) AS body, o.why IN ('unsettled', 'released') AS repeated
+            FROM owed AS o LEFT JOIN rendered AS b ON b."row" = o."row"
+            ORDER BY o."row"
+        ) TO {literal(path)} (FORMAT parquet, ROW_GROUP_SIZE 50000)
+    """
+
+
+def _removal(sync: Sync) -> str:
+    """Return the SQL of a removal's payload: the identity that was delivered, as far as nobody wanted carries it."""
+    if len(sync.target.identity) == 1:
+        return rendering.identity_body({sync.target.identity[0]: "o.value"})
+    pairs = {}
+    for name in sync.target.identity:
+        own = f"CASE WHEN o.name = {literal(name)} AND (o.change <> 'left' OR list_contains(o.others, o.name || '=' || o.value)) THEN o.value END"
+        listed = f"list_filter(o.others, lambda x: starts_with(x, {literal(name + '=')}))[1]"
+        pairs[name] = f"coalesce({own}, substr({listed}, {len(name) + 2}))"
+    return rendering.identity_body(pairs)
+
+
+def _set_aside(connection: duckdb.DuckDBPyConnection) -> dict[str, int]:
+    found = rows(
+        connection,
+        f"""
+        SELECT {literal(NO_IDENTITY)}, count(*) FROM mapped WHERE key IS NULL
+        UNION ALL
+        SELECT CASE WHEN conflicting THEN {literal(CONFLICT)} ELSE unfit END AS reason, sum(copies) FROM aside GROUP BY reason
+        """,
+    )
+    return {reason: int(count) for reason, count in sorted(found) if count}
+
+
+def _odd(connection: duckdb.DuckDBPyConnection, sync: Sync, snapshot: Snapshot) -> dict[str, int]:
+    """Count the rows that deserve a warning."""
+    found = {}
+    scan = f"read_parquet({literal(str(snapshot.path))}, file_row_number = true)"
+    for reason, condition in sync.target.odd():
+        verdict = rendering.unfit(sync, [(reason, condition)])
+        query = f"SELECT count(*) FROM ({rendering.mapped(sync, scan, snapshot.columns)}) WHERE {verdict} IS NOT NULL"
+        [(count,)] = rows(connection, query)
+        if count:
+            found[reason] = int(count)
+    return found

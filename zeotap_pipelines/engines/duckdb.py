@@ -1,0 +1,131 @@
+"""
+DuckDB: the embedded engine, and a source.
+
+A connection for work is in memory and private to the call: any number of
+processes may have one. Files are opened read-only wherever they are only read,
+and for as short as possible, since one writer keeps every other process out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import duckdb
+import tenacity
+
+from ..errors import FixQuery, RepairState
+from ..naming import literal
+
+
+class Source(Protocol):
+    """A place that audiences are queried from."""
+
+    def write(self, query: str, parameters: Mapping[str, object], path: Path, metadata: Mapping[str, str]) -> None:
+        """Write the rows of *query* to *path* as Parquet, with *metadata* in its footer."""
+
+
+@dataclass(frozen=True)
+class DuckDBSource:
+    """A DuckDB database file, opened read-only while a query runs."""
+
+    database: Path
+
+    def write(self, query: str, parameters: Mapping[str, object], path: Path, metadata: Mapping[str, str]) -> None:
+        """Write the rows of *query* to *path* as Parquet, with *metadata* in its footer."""
+        if not self.database.is_file():
+            raise FixQuery(f"the source database {self.database} does not exist")
+        with opened(self.database, read_only=True) as connection:
+            copy_query(connection, query, parameters, path, metadata)
+
+
+def copy_query(
+    connection: duckdb.DuckDBPyConnection,
+    query: str,
+    parameters: Mapping[str, object],
+    path: Path,
+    metadata: Mapping[str, str],
+) -> None:
+    """Write the rows of *query*, which uses any of *parameters*, to *path* as Parquet."""
+    try:
+        statements = connection.extract_statements(query)
+    except duckdb.Error as error:
+        raise FixQuery(first_line(error)) from error
+    if len(statements) != 1 or statements[0].type != duckdb.StatementType.SELECT:
+        raise FixQuery("the query must be one SELECT statement")
+    used = statements[0].named_parameters
+    if unknown := sorted(used - parameters.keys()):
+        raise FixQuery(f"the query uses ${unknown[0]}; it may use {', '.join('$' + name for name in parameters)}")
+    footer = ", ".join(f"{name}: {literal(value)}" for name, value in metadata.items())
+    bound = {name: parameters[name] for name in used}
+    try:
+        inner = query.strip().rstrip(";")
+        copy = f"COPY (\n{inner}\n) TO {literal(str(path))} (FORMAT parquet, KV_METADATA {{{footer}}})"
+        connection.execute(copy, bound or None).fetchall()
+    except duckdb.Error as error:
+        raise FixQuery(first_line(error)) from error
+
+
+@contextmanager
+def opened(database: Path, *, read_only: bool, wait: float = 30.0) -> Iterator[duckdb.DuckDBPyConnection]:
+    """
+    Open the file *database*, waiting up to *wait* seconds for a process that holds it.
+
+    Raises RepairState when the file is damaged.
+    """
+    retrying = tenacity.Retrying(
+        retry=tenacity.retry_if_exception(_held),
+        wait=tenacity.wait_random_exponential(multiplier=0.02, max=0.5),
+        stop=tenacity.stop_after_delay(wait),
+        reraise=True,
+    )
+    try:
+        connection = retrying(duckdb.connect, str(database), read_only=read_only)
+    except duckdb.IOException as error:
+        if _held(error):
+            raise RepairState(f"{database} is held by another process: {first_line(error)}") from error
+        raise RepairState(f"{database} can't be opened: {first_line(error)}") from error
+    except duckdb.Error as error:
+        raise RepairState(f"{database} is damaged: {first_line(error)}") from error
+    try:
+        configure(connection)
+        yield connection
+    finally:
+        connection.close()
+
+
+@contextmanager
+def memory(spill: Path | None = None) -> Iterator[duckdb.DuckDBPyConnection]:
+    """Open a private in-memory connection; what does not fit into memory is written below *spill*."""
+    connection = duckdb.connect()
+    try:
+        configure(connection)
+        if spill is not None:
+            connection.execute(f"SET temp_directory = {literal(str(spill))}").fetchall()
+        yield connection
+    finally:
+        connection.close()
+
+
+def configure(connection: duckdb.DuckDBPyConnection) -> None:
+    """Make *connection* independent of the machine it runs on: time zone, no network, no progress bar."""
+    connection.execute("SET TimeZone = 'UTC'; SET enable_progress_bar = false").fetchall()
+    connection.execute("SET autoinstall_known_extensions = false; SET autoload_known_extensions = false").fetchall()
+
+
+def rows(connection: duckdb.DuckDBPyConnection, query: str, parameters: Any = None) -> list[tuple[Any, ...]]:
+    """Run *query* to its end and return its rows."""
+    return connection.execute(query, parameters).fetchall()
+
+
+def first_line(error: BaseException) -> str:
+    """Return the sentence of a DuckDB error without the excerpt of the query that follows it."""
+    lines = [line for line in str(error).splitlines() if line.strip()]
+    return lines[0][:300] if lines else type(error).__name__
+
+
+def _held(error: BaseException) -> bool:
+    return isinstance(error, duckdb.IOException) and "lock" in str(error).lower()

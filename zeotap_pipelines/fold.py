@@ -1,0 +1,238 @@
+"""
+Fold a journal into the ledger: set-based SQL over the journal's lines and the plans they refer to.
+
+The last word on every operation decides:
+
+    accepted            told anew: in with its digest, or out
+    rejected            told as before; asked once more per partition at most
+    rejected and final  the target holds it already: told
+    deferred            told as before; unsettled, unless it is certain that nothing happened
+    in doubt            an event: nobody asks again before a person decides
+    asked, no answer    as deferred, or for an event as in doubt
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import duckdb
+
+from .destinations.base import Target
+from .engines.duckdb import first_line, rows
+from .errors import RepairState
+from .journal import COLUMNS
+from .model import Fate
+from .naming import filename, identifier, literal
+from .rendering import key
+from .state import State, replacing
+
+NO_ANSWER = "asked, and no answer is known"
+
+
+def fold(connection: duckdb.DuckDBPyConnection, target: Target, state: State, journal: Path, journal_id: str) -> None:
+    """Move what *journal* says into ``told``, ``meta`` and ``movements``, in one transaction, once."""
+    if rows(connection, "SELECT 1 FROM meta WHERE key = 'journal' AND value = ?", [journal_id]):
+        return
+    _words(connection, target, state, journal)
+    rows(connection, "BEGIN")
+    try:
+        rows(connection, _MOVED.format(key=key(target, target.identity, "name", "value"), event=_sql(target.event)))
+        rows(connection, "DELETE FROM told WHERE rowid IN (SELECT old_row FROM moved WHERE old_row IS NOT NULL)")
+        columns = "name, value, others, state, digest, digest_version, unsettled, refused_verb, refused_digest, refused_partition"
+        rows(connection, f"INSERT INTO told SELECT {columns}, partition, plan, run, moment FROM moved WHERE keep")
+        rows(connection, _MOVEMENTS)
+        _marks(connection)
+        set_meta(connection, journal=journal_id)
+        rows(connection, "COMMIT")
+    except BaseException:
+        connection.rollback()
+        raise
+    for table in ("lines", "words", "moved"):
+        rows(connection, f"DROP TABLE IF EXISTS temp.{table}")
+
+
+def outcomes(connection: duckdb.DuckDBPyConnection, target: Target, state: State, journal: Path) -> None:
+    """Write what became of every operation in *journal*, one Parquet file per sync, partition and run."""
+    _words(connection, target, state, journal)
+    runs = rows(
+        connection,
+        "SELECT plan, arg_max(run, n), arg_max(sync, n), arg_max(partition, n) FROM lines WHERE kind = 'begin' GROUP BY plan",
+    )
+    for plan, run, sync, partition in runs:
+        with replacing(state.outcomes(sync, partition) / f"{filename(run)}.parquet") as draft:
+            query = f"""
+                COPY (
+                    SELECT {literal(plan)} AS plan, "row", verb, change, why, key, fate, reason, status, request, word_moment AS moment
+                    FROM words WHERE plan = {literal(plan)} ORDER BY "row"
+                ) TO {literal(str(draft))} (FORMAT parquet)
+            """
+            rows(connection, query)
+
+
+def set_meta(connection: duckdb.DuckDBPyConnection, **values: str | None) -> None:
+    """Remember *values* by name; None forgets one."""
+    for name, value in values.items():
+        rows(connection, "DELETE FROM meta WHERE key = ?", [name])
+        if value is not None:
+            rows(connection, "INSERT INTO meta VALUES (?, ?)", [name, value])
+
+
+def _words(connection: duckdb.DuckDBPyConnection, target: Target, state: State, journal: Path) -> None:
+    """Make the temporary table ``words``: every operation in the journal, with the last word on it."""
+    columns = ", ".join(f"{identifier(name)}: {literal(kind)}" for name, kind in COLUMNS.items())
+    scan = f"read_json({literal(str(journal))}, format = 'newline_delimited', columns = {{{columns}}}, maximum_object_size = 268435456)"
+    try:
+        rows(connection, f"CREATE OR REPLACE TEMP TABLE lines AS SELECT * FROM {scan}")
+    except duckdb.Error as error:
+        raise RepairState(f"the journal {journal} is damaged: {first_line(error)}") from error
+    names = [
+        name for (name,) in rows(connection, "SELECT DISTINCT plan FROM lines WHERE plan IS NOT NULL ORDER BY plan")
+    ]
+    plans = " UNION ALL ".join(f"SELECT {literal(name)} AS plan, * FROM {_plan_scan(state, name)}" for name in names)
+    if not plans:
+        plans = f"SELECT NULL::VARCHAR AS plan, {_NOTHING} WHERE false"
+    unanswered = Fate.IN_DOUBT if target.event else Fate.DEFERRED
+    rows(connection, _WORDS.format(plans=plans, unanswered=literal(unanswered), no_answer=literal(NO_ANSWER)))
+
+
+def _plan_scan(state: State, plan: str) -> str:
+    path = state.find_plan(plan)
+    if path is None:
+        raise RepairState(f"plan {plan} is gone, and the journal still refers to it: restore {state.root}/diffs")
+    return f"read_parquet({literal(str(path))})"
+
+
+def _sql(value: bool) -> str:
+    return "true" if value else "false"
+
+
+_NOTHING = ", ".join(
+    f"NULL::{kind} AS {name}"
+    for name, kind in {
+        '"row"': "BIGINT",
+        "verb": "VARCHAR",
+        "change": "VARCHAR",
+        "why": "VARCHAR",
+        "key": "VARCHAR",
+        "name": "VARCHAR",
+        "value": "VARCHAR",
+        "others": "VARCHAR[]",
+        "digest": "BIGINT",
+        "digest_version": "TINYINT",
+        "body": "VARCHAR",
+        "repeated": "BOOLEAN",
+    }.items()
+)
+
+_WORDS = """
+CREATE OR REPLACE TEMP TABLE words AS
+WITH spoken AS (
+    SELECT n, 0 AS exception, plan, unnest(rows) AS span, kind, fate, reason, status, untouched, final, request, moment
+    FROM lines WHERE kind IN ('asked', 'answered')
+), excepted AS (
+    SELECT n, plan, moment, unnest("except") AS e FROM lines WHERE kind = 'answered' AND "except" IS NOT NULL
+), every_word AS (
+    SELECT n, exception, plan, unnest(generate_series(span[1], span[2])) AS "row",
+        coalesce(fate, {unanswered}) AS fate, CASE kind WHEN 'asked' THEN {no_answer} ELSE reason END AS reason,
+        status, coalesce(untouched, false) AS untouched, coalesce(final, false) AS final, request, moment
+    FROM spoken
+    UNION ALL
+    SELECT n, 1, plan, e."row", e.fate, e.reason, e.status, coalesce(e.untouched, false), coalesce(e.final, false), e.request, moment
+    FROM excepted
+), last_word AS (
+    SELECT plan, "row", max_by(struct_pack(fate, reason, status, untouched, final, request, moment), n * 2 + exception) AS word,
+        -- An operation that was asked twice in one journal and once without an answer stays unsure.
+        count(*) AS times
+    FROM every_word GROUP BY plan, "row"
+), plans AS ({plans})
+SELECT p.*, w.word.fate AS fate, w.word.reason AS reason, w.word.status AS status, w.word.untouched AS untouched,
+    w.word.final AS final, w.word.request AS request, w.word.moment AS word_moment
+FROM last_word AS w JOIN plans AS p ON p.plan = w.plan AND p."row" = w."row"
+"""
+
+_MOVED = """
+CREATE OR REPLACE TEMP TABLE moved AS
+WITH begun AS (
+    SELECT plan, arg_max(run, n) AS run, arg_max(partition, n) AS partition FROM lines WHERE kind = 'begin' GROUP BY plan
+), once AS (  -- The last word on each key, whichever plan it came from.
+    SELECT * FROM words QUALIFY row_number() OVER (PARTITION BY key ORDER BY word_moment DESC, plan, "row") = 1
+), held AS (
+    SELECT rowid AS old_row, {key} AS old_key, * FROM told
+), paired AS (
+    SELECT o.* EXCLUDE (name, value, others, digest, digest_version, partition, plan, run, moment),
+        o.name AS o_name, o.value AS o_value, o.others AS o_others, o.digest AS o_digest, o.digest_version AS o_version,
+        o.partition AS o_partition, o.plan AS o_plan, o.run AS o_run, o.moment AS o_moment,
+        p.*, b.run AS new_run, b.partition AS new_partition,
+        p.fate = 'accepted' OR (p.fate = 'rejected' AND p.final) AS settled,
+        p.fate = 'rejected' AND NOT p.final AS refused
+    FROM once AS p JOIN begun AS b ON b.plan = p.plan LEFT JOIN held AS o ON o.old_key = p.key
+)
+SELECT old_row,
+    CASE WHEN (settled AND verb <> 'remove') OR o_name IS NULL THEN name ELSE o_name END AS name,
+    CASE WHEN (settled AND verb <> 'remove') OR o_name IS NULL THEN value ELSE o_value END AS value,
+    list_sort(list_distinct(list_concat(coalesce(o_others, []), coalesce(others, [])))) AS others,
+    CASE WHEN settled THEN CASE verb WHEN 'remove' THEN 'out' ELSE 'in' END
+         WHEN fate = 'in_doubt' THEN 'doubt' ELSE coalesce(state, 'unknown') END AS state,
+    CASE WHEN settled OR fate = 'in_doubt' THEN digest ELSE o_digest END AS digest,
+    CASE WHEN settled OR fate = 'in_doubt' THEN digest_version ELSE o_version END AS digest_version,
+    CASE WHEN settled THEN false
+         WHEN fate = 'deferred' AND NOT untouched AND NOT {event} THEN true ELSE coalesce(unsettled, false) END AS unsettled,
+    CASE WHEN settled THEN NULL WHEN refused THEN verb ELSE refused_verb END AS refused_verb,
+    CASE WHEN settled THEN NULL WHEN refused THEN digest ELSE refused_digest END AS refused_digest,
+    CASE WHEN settled THEN NULL WHEN refused THEN new_partition ELSE refused_partition END AS refused_partition,
+    CASE WHEN settled OR o_name IS NULL THEN new_partition ELSE o_partition END AS partition,
+    CASE WHEN settled OR o_name IS NULL THEN plan ELSE o_plan END AS plan,
+    CASE WHEN settled OR o_name IS NULL THEN new_run ELSE o_run END AS run,
+    CASE WHEN settled OR o_name IS NULL THEN word_moment ELSE o_moment END AS moment,
+    -- What certainly did not happen to somebody never heard of leaves no trace.
+    NOT (o_name IS NULL AND fate = 'deferred' AND untouched) AS keep
+FROM paired
+"""
+
+_MOVEMENTS = """
+INSERT INTO movements
+WITH begun AS (
+    SELECT plan, arg_max(run, n) AS run, arg_max(partition, n) AS partition, arg_max(sync, n) AS sync, max(n) AS n
+    FROM lines WHERE kind = 'begin' GROUP BY plan
+), counted AS (
+    SELECT plan, max(word_moment) AS moment, count(*) FILTER (fate = 'accepted') AS accepted,
+        count(*) FILTER (fate = 'rejected') AS rejected, count(*) FILTER (fate = 'deferred') AS deferred,
+        count(*) FILTER (fate = 'in_doubt') AS in_doubt
+    FROM words GROUP BY plan
+)
+SELECT (SELECT coalesce(max(CAST(value AS BIGINT)), 0) FROM meta WHERE key = 'generation') + row_number() OVER (ORDER BY b.n),
+    b.plan, b.partition, b.run, b.sync, c.moment, c.accepted, c.rejected, c.deferred, c.in_doubt
+FROM begun AS b JOIN counted AS c ON c.plan = b.plan
+"""
+
+
+def _marks(connection: duckdb.DuckDBPyConnection) -> None:
+    """Move the mark, and what else the lines say of the target as a whole."""
+    meta: dict[str, str] = dict(rows(connection, "SELECT key, value FROM meta"))
+    mark, partition, restored = meta.get("mark"), meta.get("mark_partition"), meta.get("restored")
+    identity = meta.get("identity")
+    asked = {plan for (plan,) in rows(connection, "SELECT DISTINCT plan FROM lines WHERE kind = 'asked'")}
+    lines = rows(
+        connection,
+        "SELECT kind, plan, partition, \"end\", identity FROM lines WHERE kind IN ('begin', 'in_step') ORDER BY n",
+    )
+    for kind, plan, name, end, mapped in lines:
+        if kind == "begin" and plan not in asked:
+            continue
+        identity = mapped
+        if mark is None or end > mark:
+            mark, partition, restored = end, name, "false"
+        elif end < mark:
+            restored = "true"
+    moments = rows(connection, "SELECT max(moment) FROM lines WHERE kind = 'asked'")
+    last_at = max([m for m in (meta.get("last_at"), moments[0][0]) if m], default=None)
+    generation = rows(connection, "SELECT coalesce(max(generation), 0) FROM movements")[0][0]
+    set_meta(
+        connection,
+        mark=mark,
+        mark_partition=partition,
+        restored=restored,
+        identity=identity,
+        last_at=last_at,
+        generation=str(max(generation, int(meta.get("generation", 0)))),
+    )

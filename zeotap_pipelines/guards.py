@@ -1,0 +1,80 @@
+"""Judge a plan before anything is sent."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+
+from .model import Change, Mode, Verb
+from .plan import Level, Plan, Verdict
+from .sync import Guards, Sync
+
+SMALL = 100
+"""Below so many members one person is more than a percent, so that the default share is larger."""
+
+
+def judge(plan: Plan, sync: Sync, *, snapshot_taken_at: datetime, now: datetime) -> tuple[Verdict, ...]:
+    """Return what the sync's guards say of *plan*."""
+    return tuple(_verdicts(plan, sync, snapshot_taken_at, now))
+
+
+def _verdicts(plan: Plan, sync: Sync, taken_at: datetime, now: datetime) -> Iterator[Verdict]:
+    guards = sync.guards
+    removed, added = plan.count(Verb.REMOVE), plan.operations - plan.count(Verb.REMOVE)
+    if plan.audience == 0 and not guards.allow_empty:
+        # Removing needs a reason: an empty audience is more often a broken query than a wish.
+        level = Level.STOP if sync.mode is Mode.MIRROR else Level.WARN
+        yield Verdict("empty_audience", level, f"audience {sync.audience.name} is empty at {plan.partition}")
+    if Change.LEFT in sync.verbs and plan.told:
+        share, limit = 100 * removed / plan.told, max_removed_percent(guards, plan.told)
+        if share > limit:
+            yield Verdict(
+                "removed_share",
+                Level.STOP,
+                f"{removed:,} of {plan.told:,} members would be removed ({share:.1f} %), allowed are {limit:g} %",
+            )
+        if guards.max_removed is not None and removed > guards.max_removed:
+            yield Verdict(
+                "removed_number",
+                Level.STOP,
+                f"{removed:,} members would be removed, allowed are {guards.max_removed:,}",
+            )
+    if guards.max_added_percent is not None and plan.told and 100 * added / plan.told > guards.max_added_percent:
+        yield Verdict(
+            "added_share",
+            Level.STOP,
+            f"{added:,} rows would be sent to a target of {plan.told:,} ({100 * added / plan.told:.1f} %), "
+            f"allowed are {guards.max_added_percent:g} %",
+        )
+    aside = sum(plan.set_aside.values())
+    if aside:
+        reasons = "; ".join(f"{reason}: {rows:,}" for reason, rows in sorted(plan.set_aside.items()))
+        share = 100 * aside / (plan.audience + aside)
+        level = Level.STOP if share > guards.max_set_aside_percent else Level.WARN
+        yield Verdict(
+            "set_aside", level, f"{aside:,} rows ({share:.1f} %) are set aside, neither sent nor removed: {reasons}"
+        )
+    if plan.null_keys and removed:
+        yield Verdict(
+            "null_keys",
+            Level.WITHHOLD,
+            f"{plan.null_keys:,} rows of audience {sync.audience.name} have no {' or '.join(sync.identity)}: nobody can tell who they "
+            f"are, so {removed:,} removals wait for approval",
+        )
+    if plan.replacement:
+        yield Verdict(
+            "identity_changed",
+            Level.STOP,
+            f"the mapping of {', '.join(sync.identity)} changed: {removed:,} members would be replaced by {added:,}",
+        )
+    if guards.stale_after_hours is not None and now - taken_at > timedelta(hours=guards.stale_after_hours):
+        yield Verdict("stale_source", Level.STOP, f"the snapshot was taken at {taken_at:%Y-%m-%d %H:%M}: take it again")
+    for reason, rows in plan.odd.items():
+        yield Verdict("odd_rows", Level.WARN, f"{rows:,} rows: {reason}")
+
+
+def max_removed_percent(guards: Guards, told: int) -> float:
+    """Return the share of *told* members that one plan may remove."""
+    if guards.max_removed_percent is not None:
+        return guards.max_removed_percent
+    return 30.0 if told >= SMALL else 50.0

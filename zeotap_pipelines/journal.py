@@ -1,0 +1,186 @@
+"""
+The ledger's append-only tail: one line per thing asked or answered, durable before more is asked.
+
+    {"n": 0, "kind": "journal", "id": …}                          the first line
+    {"n": 1, "kind": "begin", "plan": …, "partition": …, …}       a run begins to ask for a plan
+    {"n": 2, "kind": "asked", "plan": …, "rows": [[0, 49]], …}    about to be asked
+    {"n": 3, "kind": "answered", "plan": …, "rows": [[0, 0]], "fate": …, "except": […]}
+    {"n": 4, "kind": "task", "plan": …, "rows": [[1, 9]], "task": …}
+    {"n": 5, "kind": "in_step", "partition": …, …}                nothing was owed
+
+Rows are numbers of a plan's rows, as ranges: no person's data is in here. A line
+without its newline is one that a crash cut off, and never was.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from .errors import RepairState
+from .model import Batch, Outcome, Receipt
+from .state import folder, write_text
+
+COLUMNS = {
+    "n": "BIGINT",
+    "kind": "VARCHAR",
+    "id": "VARCHAR",
+    "plan": "VARCHAR",
+    "rows": "BIGINT[][]",
+    "fate": "VARCHAR",
+    "reason": "VARCHAR",
+    "status": "SMALLINT",
+    "untouched": "BOOLEAN",
+    "final": "BOOLEAN",
+    "request": "VARCHAR",
+    "except": 'STRUCT("row" BIGINT, fate VARCHAR, reason VARCHAR, status SMALLINT, untouched BOOLEAN, final BOOLEAN, request VARCHAR)[]',
+    "moment": "VARCHAR",
+    "run": "VARCHAR",
+    "sync": "VARCHAR",
+    "partition": "VARCHAR",
+    "end": "VARCHAR",
+    "identity": "VARCHAR",
+    "task": "VARCHAR",
+}
+"""The fields of a line, as DuckDB reads them."""
+
+
+class Journal:
+    """
+    An open journal. Only the holder of the account's lock may have one.
+
+    Appending makes lines survive this process; `flush` makes them survive the machine.
+    """
+
+    def __init__(self, path: Path) -> None:
+        folder(path.parent)
+        if not path.exists():
+            _start(path)
+        self.path = path
+        self.id, self._next = _recover(path)
+        self._file = os.open(path, os.O_WRONLY | os.O_APPEND)
+
+    @property
+    def empty(self) -> bool:
+        """Whether nothing was written since the journal was started."""
+        return self._next == 1
+
+    def append(self, kind: str, **values: Any) -> None:
+        """Write one line."""
+        line = json.dumps({"n": self._next, "kind": kind, **values}, ensure_ascii=False, separators=(",", ":"))
+        data = line.encode() + b"\n"
+        written = os.write(self._file, data)
+        if written != len(data):
+            # A full disk may take a part: cut it off, so that the next line starts on a line of its own.
+            os.ftruncate(self._file, os.fstat(self._file).st_size - written)
+            raise OSError(28, "no space left for the journal", str(self.path))
+        self._next += 1
+
+    def flush(self) -> None:
+        """Make every line durable."""
+        os.fdatasync(self._file)
+
+    def asked(self, plan: str, rows: Iterable[int], moment: str) -> None:
+        """Write durably that *rows* of *plan* are about to be asked."""
+        self.append("asked", plan=plan, rows=spans(rows), moment=moment)
+        self.flush()
+
+    def answered(self, plan: str, batch: Batch, receipt: Receipt, moment: str) -> None:
+        """Write what became of every operation of *batch*."""
+        exceptions = [{"row": row, **_outcome(outcome)} for row, outcome in receipt.except_for.items()]
+        values = {"rows": spans(batch.rows), **_outcome(receipt.everyone), "moment": moment}
+        self.append("answered", plan=plan, **values, **({"except": exceptions} if exceptions else {}))
+
+    def restart(self) -> None:
+        """Begin anew, after everything was folded."""
+        os.close(self._file)
+        _start(self.path)
+        self.id, self._next = _recover(self.path)
+        self._file = os.open(self.path, os.O_WRONLY | os.O_APPEND)
+
+    def close(self) -> None:
+        """Close the file; what was appended stays."""
+        os.close(self._file)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def spans(rows: Iterable[int]) -> list[list[int]]:
+    """Return ascending *rows* as a list of [first, last] ranges."""
+    found: list[list[int]] = []
+    for row in rows:
+        if found and row == found[-1][1] + 1:
+            found[-1][1] = row
+        else:
+            found.append([row, row])
+    return found
+
+
+def read_id(path: Path) -> str | None:
+    """Return the id of the journal at *path*, or None where there is none."""
+    if not path.exists():
+        return None
+    with path.open("rb") as file:
+        return _id(file.readline(), path)
+
+
+def _start(path: Path) -> None:
+    write_text(path, json.dumps({"n": 0, "kind": "journal", "id": os.urandom(16).hex()}) + "\n")
+
+
+def _recover(path: Path) -> tuple[str, int]:
+    """Cut off a line that a crash left unfinished; return the journal's id and the next line's number."""
+    with path.open("r+b") as file:
+        journal = _id(file.readline(), path)
+        size = file.seek(0, os.SEEK_END)
+        end, tail = size, b""
+        while end > 0 and b"\n" not in tail:
+            start = max(0, end - 65536)
+            file.seek(start)
+            tail = file.read(end - start) + tail
+            end = start
+        whole = tail.rfind(b"\n") + 1
+        if whole != len(tail):
+            file.truncate(size - (len(tail) - whole))
+            os.fsync(file.fileno())
+        last = tail[:whole].rstrip(b"\n").rsplit(b"\n", 1)[-1]
+        # The last line may be longer than the tail that was read: then read the file from its start.
+        if b"\n" not in tail[:whole].rstrip(b"\n") and end > 0:
+            file.seek(0)
+            last = file.read().rstrip(b"\n").rsplit(b"\n", 1)[-1]
+    try:
+        return journal, int(json.loads(last)["n"]) + 1
+    except (ValueError, KeyError, TypeError) as error:
+        raise RepairState(f"the journal {path} is damaged in its last line") from error
+
+
+def _id(line: bytes, path: Path) -> str:
+    try:
+        header: Mapping[str, Any] = json.loads(line)
+        if header["kind"] == "journal":
+            return str(header["id"])
+    except (ValueError, KeyError, TypeError):
+        pass
+    raise RepairState(f"{path} is not a journal: its first line names none")
+
+
+def _outcome(outcome: Outcome) -> dict[str, Any]:
+    values: dict[str, Any] = {"fate": outcome.fate.value}
+    optional: Sequence[tuple[str, Any]] = (
+        ("reason", outcome.reason),
+        ("status", outcome.status),
+        ("untouched", outcome.untouched),
+        ("final", outcome.final),
+        ("request", outcome.request),
+    )
+    return values | {name: value for name, value in optional if value}

@@ -1,0 +1,248 @@
+"""
+What a target was last told, per key.
+
+One DuckDB file per target, open only while it is read or folded, and a journal
+beside it that a running sync appends to. A row's ``state`` is
+
+    in       the target was told to hold it, with ``digest``
+    out      the target was told to drop it
+    unknown  nothing conclusive was ever answered
+    doubt    an event that may have happened; a person decides
+
+and ``unsettled`` says that something was asked since, and no conclusive answer is known.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import duckdb
+
+from . import fold
+from .destinations.base import Target
+from .engines.duckdb import first_line, memory, opened, rows
+from .errors import RepairState
+from .journal import Journal, read_id
+from .model import Address
+from .naming import literal
+from .state import State, folder
+
+SCHEMA_VERSION = 1
+
+SCHEMA = """
+CREATE TABLE IF NOT EXISTS meta (key VARCHAR, value VARCHAR);
+CREATE TABLE IF NOT EXISTS movements (
+    generation BIGINT, plan VARCHAR, partition VARCHAR, run VARCHAR, sync VARCHAR, moment VARCHAR,
+    accepted BIGINT, rejected BIGINT, deferred BIGINT, in_doubt BIGINT
+);
+CREATE TABLE IF NOT EXISTS told (
+    name VARCHAR, value VARCHAR, others VARCHAR[], state VARCHAR, digest BIGINT, digest_version TINYINT,
+    unsettled BOOLEAN, refused_verb VARCHAR, refused_digest BIGINT, refused_partition VARCHAR,
+    partition VARCHAR, plan VARCHAR, run VARCHAR, moment VARCHAR
+);
+"""
+
+
+@dataclass(frozen=True)
+class Standing:
+    """
+    Where a target stands: how often its ledger moved, and by which plans.
+
+    *mark* is the end of the newest partition that was asked from, or found in
+    step; *restored* says that an older one was asked from since. *reassert_before*
+    is the moment before which what was told must be told again.
+    """
+
+    generation: int = 0
+    plans: tuple[tuple[int, str], ...] = ()
+    mark: datetime | None = None
+    mark_partition: str | None = None
+    restored: bool = False
+    identity: str | None = None
+    reassert_before: str | None = None
+    last_at: datetime | None = None
+
+    def moved_since(self, generation: int) -> set[str]:
+        """Return the plans that moved the ledger after *generation*."""
+        return {plan for moved, plan in self.plans if moved > generation}
+
+
+@dataclass(frozen=True)
+class Ledger:
+    """The ledger of one target."""
+
+    state: State
+    target: Target
+    address: Address
+
+    @property
+    def file(self) -> Path:
+        """The ledger's database file."""
+        return self.state.target(self.address) / "ledger.duckdb"
+
+    @property
+    def journal_file(self) -> Path:
+        """The journal beside it."""
+        return self.state.target(self.address) / "journal.jsonl"
+
+    def exists(self) -> bool:
+        """Whether anything was ever told to the target."""
+        return self.file.exists()
+
+    def journal(self) -> Journal:
+        """Open the journal to append to it. The account's lock must be held."""
+        return Journal(self.journal_file)
+
+    def fold(self, journal: Journal) -> None:
+        """
+        Move what the journal holds into the ledger, in one transaction, and start the journal anew.
+
+        Folding twice is folding once: the ledger remembers which journal it has folded.
+        The account's lock must be held.
+        """
+        if journal.empty:
+            return
+        journal.flush()
+        with self.writing() as connection:
+            fold.outcomes(connection, self.target, self.state, self.journal_file)
+            fold.fold(connection, self.target, self.state, self.journal_file, journal.id)
+        journal.restart()
+
+    @contextmanager
+    def writing(self) -> Iterator[duckdb.DuckDBPyConnection]:
+        """Open the ledger to change it, made and migrated where it must be."""
+        folder(self.file.parent)
+        fresh = not self.file.exists()
+        with opened(self.file, read_only=False, wait=600.0) as connection:
+            if fresh:
+                self.file.chmod(0o600)
+            self._prepare(connection)
+            yield connection
+
+    @contextmanager
+    def reading(self) -> Iterator[duckdb.DuckDBPyConnection]:
+        """
+        Open a connection in which ``told``, ``meta`` and ``movements`` say what the target was told by now.
+
+        What the journal holds is folded into a copy, so that a sync that is under way
+        is not disturbed.
+        """
+        with memory(folder(self.state.root / "spill")) as connection:
+            tail = self.journal_file.read_bytes() if self.journal_file.exists() else b""
+            if not self.file.exists():
+                rows(connection, SCHEMA)
+                attached = False
+            else:
+                _attach(connection, self.file)
+                self._check(connection, "ledger.")
+                attached = True
+            if tail.count(b"\n") > 1 and self._unfolded(connection, attached):
+                if attached:
+                    for table in ("told", "meta", "movements"):
+                        rows(connection, f"CREATE TABLE {table} AS FROM ledger.{table}")
+                    rows(connection, "DETACH ledger")
+                with _copied(tail, self.state) as copy:
+                    journal = read_id(copy)
+                    assert journal is not None
+                    fold.fold(connection, self.target, self.state, copy, journal)
+            elif attached:
+                for table in ("told", "meta", "movements"):
+                    rows(connection, f"CREATE VIEW {table} AS FROM ledger.{table}")
+            yield connection
+
+    def standing(self, connection: duckdb.DuckDBPyConnection) -> Standing:
+        """Return where the target stands, from an open connection."""
+        meta: dict[str, str] = dict(rows(connection, "SELECT key, value FROM meta"))
+        plans = rows(connection, "SELECT generation, plan FROM movements")
+        return Standing(
+            generation=int(meta.get("generation", 0)),
+            plans=tuple(plans),
+            mark=_moment(meta.get("mark")),
+            mark_partition=meta.get("mark_partition"),
+            restored=meta.get("restored") == "true",
+            identity=meta.get("identity"),
+            reassert_before=meta.get("reassert_before"),
+            last_at=_moment(meta.get("last_at")),
+        )
+
+    def reassert(self, now: datetime) -> None:
+        """
+        Let the next plan tell everything again that was told before *now*.
+
+        Adds are sent again, removals are kept, and nothing is emptied in between. The
+        account's lock must be held.
+        """
+        with self.writing() as connection:
+            rows(connection, "BEGIN")
+            fold.set_meta(connection, reassert_before=now.isoformat())
+            rows(connection, "COMMIT")
+
+    def _unfolded(self, connection: duckdb.DuckDBPyConnection, attached: bool) -> bool:
+        if not attached:
+            return True
+        done = rows(connection, "SELECT value FROM ledger.meta WHERE key = 'journal'")
+        return [(read_id(self.journal_file),)] != done
+
+    def _prepare(self, connection: duckdb.DuckDBPyConnection) -> None:
+        rows(connection, SCHEMA)
+        if not rows(connection, "SELECT 1 FROM meta WHERE key = 'schema_version'"):
+            rows(connection, "BEGIN")
+            fold.set_meta(connection, schema_version=str(SCHEMA_VERSION), address=str(self.address), generation="0")
+            rows(connection, "COMMIT")
+        self._check(connection, "")
+
+    def _check(self, connection: duckdb.DuckDBPyConnection, prefix: str) -> None:
+        try:
+            meta: dict[str, str] = dict(rows(connection, f"SELECT key, value FROM {prefix}meta"))
+        except duckdb.Error as error:
+            raise RepairState(f"the ledger {self.file} is damaged: {first_line(error)}") from error
+        if meta and int(meta["schema_version"]) > SCHEMA_VERSION:
+            raise RepairState(
+                f"the ledger {self.file} was written by a newer version of zeotap_pipelines: install that one"
+            )
+        if meta and meta["address"] != str(self.address):
+            raise RepairState(f"the ledger {self.file} belongs to {meta['address']}, not to {self.address}")
+
+
+@contextmanager
+def _copied(journal: bytes, state: State) -> Iterator[Path]:
+    """Give a file with the whole lines of *journal*: the original goes on growing."""
+    import tempfile
+
+    with tempfile.NamedTemporaryFile(dir=folder(state.root / "spill"), suffix=".jsonl") as file:
+        file.write(journal[: journal.rfind(b"\n") + 1])
+        file.flush()
+        yield Path(file.name)
+
+
+def _attach(connection: duckdb.DuckDBPyConnection, file: Path) -> None:
+    """Attach the ledger read-only, waiting while a sync folds."""
+    import tenacity
+
+    def held(error: BaseException) -> bool:
+        return isinstance(error, duckdb.IOException) and "lock" in str(error).lower()
+
+    try:
+        tenacity.Retrying(
+            retry=tenacity.retry_if_exception(held),
+            wait=tenacity.wait_random_exponential(multiplier=0.02, max=0.5),
+            stop=tenacity.stop_after_delay(120),
+            reraise=True,
+        )(rows, connection, f"ATTACH {literal(str(file))} AS ledger (READ_ONLY)")
+    except duckdb.Error as error:
+        raise RepairState(f"the ledger {file} can't be read: {first_line(error)}") from error
+
+
+def _moment(text: str | None) -> datetime | None:
+    return datetime.fromisoformat(text) if text else None
+
+
+def explain(connection: duckdb.DuckDBPyConnection, ledger: Ledger, value: str) -> list[dict[str, Any]]:
+    """Return what *ledger* knows of the identity *value*."""
+    found = connection.sql("SELECT * FROM told WHERE value = ?", params=[value])
+    return [dict(zip(found.columns, row, strict=True)) for row in found.fetchall()]

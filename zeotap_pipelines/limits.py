@@ -1,0 +1,145 @@
+"""
+What an account allows, kept by its one speaker and remembered for the next.
+
+A known rate is paced, a little below the limit; an unknown one is found: free
+until the first refusal, then half of what was reached, then creeping up. A pause
+that the service asks for holds for everybody at once. The day's calls are counted
+in blocks that are written down before they are used, so that a crash can waste
+calls but never exceed the budget.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import deque
+from datetime import datetime, timedelta
+from pathlib import Path
+
+from .clock import Clock
+from .destinations.base import Limits
+from .errors import ContinueLater
+from .state import write_text
+
+CAREFUL = 0.98
+"""The share of a known limit that is used: clocks differ, and a refusal costs more than two percent."""
+
+BLOCK = 20
+"""So many calls of the day's budget are reserved at once."""
+
+PATIENCE = 60.0
+"""A pause longer than this many seconds ends the run, which goes on later, rather than hold its slot."""
+
+
+class Pacer:
+    """Gives each request its turn. Only the holder of the account's lock may have one."""
+
+    def __init__(self, limits: Limits, path: Path, clock: Clock) -> None:
+        self._limits, self._path, self._clock = limits, path, clock
+        rates = [limits.per_second, limits.per_minute and limits.per_minute / 60]
+        known = [rate for rate in rates if rate]
+        self._rate = min(known) * CAREFUL if known else None
+        self._known = bool(known)
+        self._ceiling = self._rate
+        self._next = clock.monotonic()
+        self._recent: deque[float] = deque(maxlen=64)
+        self._day, self._used, self._reserved, self._paused_until = self._read()
+        self.calls = 0
+
+    async def turn(self) -> None:
+        """Wait until a request may be sent. Raises ContinueLater when that isn't soon."""
+        self._spend()
+        while True:
+            pause = (self._paused_until - self._clock.now()).total_seconds() if self._paused_until else 0.0
+            if pause > PATIENCE:
+                self._give_back()
+                assert self._paused_until is not None
+                raise ContinueLater(
+                    f"the service asks to wait until {self._paused_until:%H:%M:%S} UTC", self._paused_until
+                )
+            if pause > 0:
+                await self._clock.sleep(pause)
+                continue
+            self._paused_until = None
+            break
+        if self._rate:
+            now = self._clock.monotonic()
+            mine = max(self._next, now)
+            self._next = mine + 1 / self._rate
+            if mine > now:
+                await self._clock.sleep(mine - now)
+            if not self._known and self._ceiling is not None:
+                self._rate *= 1 + 0.01 / max(1.0, self._rate / 10)  # Creep up: about 10 % a second.
+        self.calls += 1
+        self._recent.append(self._clock.monotonic())
+
+    def refused(self, retry_after: float | None) -> None:
+        """Take note of a 429: everybody waits as long as asked, and an unknown limit is now known to be near."""
+        if retry_after is not None:
+            until = self._clock.now() + timedelta(seconds=retry_after)
+            if self._paused_until is None or until > self._paused_until:
+                self._paused_until = until
+                self._write()
+        if not self._known:
+            self._rate = self._ceiling = max(0.2, (self._rate or self._reached()) / 2)
+            self._next = self._clock.monotonic() + 1 / self._rate
+
+    def close(self) -> None:
+        """Remember what the next speaker must know."""
+        self._reserved = 0
+        self._write()
+
+    def _reached(self) -> float:
+        """Return the requests per second of late."""
+        if len(self._recent) < 2:
+            return 2.0
+        return (len(self._recent) - 1) / max(self._recent[-1] - self._recent[0], 0.01)
+
+    def _spend(self) -> None:
+        budget = self._limits.per_day
+        if budget is None:
+            return
+        today = self._clock.now().date().isoformat()
+        if today > self._day:
+            self._day, self._used, self._reserved = today, 0, 0
+        if self._reserved == 0:
+            self._reserved = min(BLOCK, budget - self._used)
+            if self._reserved <= 0:
+                self._reserved = 0
+                midnight = self._clock.now().replace(hour=0, minute=0, second=0, microsecond=0) + timedelta(days=1)
+                raise ContinueLater(
+                    f"the day's budget of {budget:,} calls is used up; it is renewed at midnight UTC", midnight
+                )
+            self._write()
+        self._reserved -= 1
+        self._used += 1
+
+    def _give_back(self) -> None:
+        if self._limits.per_day is not None:
+            self._reserved += 1
+            self._used -= 1
+
+    def _read(self) -> tuple[str, int, int, datetime | None]:
+        today = self._clock.now().date().isoformat()
+        try:
+            kept = json.loads(self._path.read_text())
+        except (OSError, ValueError):
+            return today, 0, 0, None
+        paused = datetime.fromisoformat(kept["paused_until"]) if kept.get("paused_until") else None
+        # A clock that went back must not renew the budget.
+        if kept.get("day", "") < today:
+            return today, 0, 0, paused
+        return kept["day"], int(kept["calls"]), 0, paused
+
+    def _write(self) -> None:
+        kept = {
+            "day": self._day,
+            "calls": self._used + self._reserved,
+            "paused_until": self._paused_until.isoformat() if self._paused_until else None,
+        }
+        write_text(self._path, json.dumps(kept))
+
+
+def per_minute(limits: Limits) -> float | None:
+    """Return how many requests a minute the limits allow, or None where they are unknown."""
+    rates = [limits.per_second and limits.per_second * 60, limits.per_minute]
+    return min((rate for rate in rates if rate), default=None)

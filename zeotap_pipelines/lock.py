@@ -1,0 +1,61 @@
+"""One speaker per account: a lock that the operating system lets go when its holder dies."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from .errors import WaitForAccount
+from .state import folder
+
+
+@contextmanager
+def speaking(
+    account: Path,
+    *,
+    run: str,
+    sync: str,
+    wait: float = 600.0,
+    monotonic: Callable[[], float] = time.monotonic,
+    sleep: Callable[[float], None] = time.sleep,
+) -> Iterator[None]:
+    """
+    Hold the lock of the account whose folder is *account*, waiting up to *wait* seconds for it.
+
+    Raises WaitForAccount, naming the holder's run and sync. No stale lock is ever
+    left behind: the lock is the kernel's, the file's content only says who holds it.
+    """
+    path = folder(account) / "account.lock"
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        deadline = monotonic() + wait
+        while not _try(descriptor):
+            if monotonic() >= deadline:
+                raise WaitForAccount(f"{_holder(path)} speaks to this account; waited {wait:g} s for it to end")
+            sleep(0.1)
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, json.dumps({"run": run, "sync": sync, "pid": os.getpid()}).encode(), 0)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _try(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _holder(path: Path) -> str:
+    try:
+        holder = json.loads(path.read_text())
+        return f"sync {holder['sync']} (run {holder['run']}, process {holder['pid']})"
+    except (ValueError, KeyError, OSError):
+        return "another run"

@@ -1,0 +1,79 @@
+"""Snapshot, plan, deliver: the whole way for one audience and one sync, with or without Dagster."""
+
+from __future__ import annotations
+
+
+from . import snapshot as snapshots
+from .delivery import Approval, Summary, Trip, deliver, superseded
+from .diff import make_plan
+from .errors import AskForRestore, MakePlanAgain, WaitForAccount
+from .ledger import Ledger
+from .lock import speaking
+from .model import Partition
+from .plan import Plan, load
+from .state import State
+from .sync import Sync
+
+
+def plan(sync: Sync, partition: Partition, state: State, *, run: str, trip: Trip | None = None) -> Plan:
+    """
+    Return the plan of *sync* for *partition*, from its snapshot and what the target was last told.
+
+    What an interrupted run left in the journal is folded first, unless a sync is
+    speaking right now: then ledger and journal are read together.
+    """
+    from .clock import SYSTEM
+
+    ledger = Ledger(state, sync.target, sync.address)
+    try:
+        with speaking(state.account(sync.address), run=run, sync=sync.name, wait=0), ledger.journal() as journal:
+            ledger.fold(journal)
+    except WaitForAccount:
+        pass
+    taken = snapshots.read(sync.audience, partition, state)
+    return make_plan(sync, partition, taken, state, now=(trip.clock if trip else SYSTEM).now())
+
+
+def carry_out(
+    sync: Sync,
+    partition: Partition,
+    trip: Trip,
+    *,
+    approval: Approval | None = None,
+    restore: bool = False,
+    limit: int | None = None,
+    wait: float = 600.0,
+) -> Summary:
+    """
+    Deliver the partition's plan, waiting for the account where another sync speaks to it.
+
+    A plan that no longer fits is made again, and judged anew, while the account is
+    held; one that was approved by hand is refused instead.
+    """
+    state = trip.state
+    with speaking(state.account(sync.address), run=trip.run, sync=sync.name, wait=wait):
+        ledger = Ledger(state, sync.target, sync.address)
+        with ledger.journal() as journal:
+            ledger.fold(journal)
+        with ledger.reading() as connection:
+            standing = ledger.standing(connection)
+        if reason := superseded(partition, standing, restore):
+            raise AskForRestore(
+                f"{sync.name} at {partition} is {reason}: nothing is sent. To go back on purpose, set restore"
+            )
+        taken = snapshots.read(sync.audience, partition, state)
+        found = load(state, sync.name, partition.key)
+        fits = (
+            found is not None
+            and found.snapshot == taken.digest
+            and found.address == str(sync.address)
+            and found.mode == sync.mode.value
+            and not standing.moved_since(found.generation) - {found.id}
+        )
+        if approval is not None and found is not None and not fits and approval.plan == found.id:
+            raise MakePlanAgain(
+                f"plan {found.id} was approved, but what it was made from has changed since: make it again"
+            )
+        if found is None or not fits:
+            found = make_plan(sync, partition, taken, state, now=trip.clock.now())
+        return deliver(sync, found, trip, approval=approval, restore=restore, limit=limit)

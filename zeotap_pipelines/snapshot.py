@@ -1,0 +1,121 @@
+"""Freeze the rows of an audience at one partition as one Parquet file."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+import duckdb
+
+from .audience import Audience, History
+from .engines.duckdb import Source, first_line, memory, rows
+from .errors import FixQuery, MakePlanAgain, RepairState
+from .model import Partition
+from .naming import identifier, literal
+from .state import State, replacing
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """
+    The frozen rows of an audience at one partition.
+
+    *columns* maps names to SQL types; *null_keys* and *repeated_keys* count rows
+    whose key is incomplete, and rows beyond the first of their key. *kept* says
+    that an earlier attempt of the same run had written it.
+    """
+
+    path: Path
+    rows: int
+    null_keys: int
+    repeated_keys: int
+    columns: Mapping[str, str]
+    digest: str
+    taken_at: datetime
+    kept: bool = False
+
+
+def take(
+    audience: Audience, partition: Partition, source: Source, state: State, *, run: str, now: datetime
+) -> Snapshot:
+    """
+    Run the audience's query and return the snapshot, which is complete and durable.
+
+    A new run replaces the snapshot of its partition; a retry within the same run
+    keeps it. Raises FixQuery, naming the audience, when the query fails, lacks a
+    key column, or asks today's truth for a past partition.
+    """
+    path = state.snapshot(audience.name, partition.key)
+    if path.exists():
+        written_by = _footer(path).get("run")
+        if written_by == run:
+            return _read(audience, path, kept=True)
+    if audience.history is History.CURRENT and partition.end < now:
+        raise FixQuery(
+            f"audience {audience.name} knows only today (history: current): partition {partition} ended at "
+            f"{partition.end:%Y-%m-%d %H:%M %Z}, ask for the current one"
+        )
+    parameters: dict[str, object] = {
+        "partition": partition.key,
+        "start": partition.start.replace(tzinfo=None),
+        "end": partition.end.replace(tzinfo=None),
+        "start_utc": partition.start,
+        "end_utc": partition.end,
+    }
+    footer = {"run": run, "audience": audience.name, "partition": partition.key, "taken_at": now.isoformat()}
+    with replacing(path) as draft:
+        try:
+            source.write(audience.query, parameters, draft, footer)
+            taken = _read(audience, draft)
+        except FixQuery as error:
+            raise FixQuery(f"audience {audience.name}, partition {partition}: {error}") from error
+    return Snapshot(**{**taken.__dict__, "path": path})
+
+
+def read(audience: Audience, partition: Partition, state: State) -> Snapshot:
+    """Return the snapshot that was taken; raises MakePlanAgain when there is none, RepairState when it is damaged."""
+    path = state.snapshot(audience.name, partition.key)
+    if not path.exists():
+        raise MakePlanAgain(f"there is no snapshot of {audience.name} at {partition}: materialize it first")
+    return _read(audience, path)
+
+
+def content_digest(path: Path) -> str:
+    """Return the digest that names a file's content."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()[:32]
+
+
+def _read(audience: Audience, path: Path, *, kept: bool = False) -> Snapshot:
+    scan = f"read_parquet({literal(str(path))})"
+    try:
+        with memory() as connection:
+            columns = {name: sql_type for name, sql_type, *_ in rows(connection, f"DESCRIBE SELECT * FROM {scan}")}
+            if missing := [name for name in audience.key if name not in columns]:
+                raise FixQuery(
+                    f"the query returns no column {missing[0]!r}, which is its key; it has {', '.join(columns)}"
+                )
+            key = ", ".join(identifier(name) for name in audience.key)
+            null = " OR ".join(f"{identifier(name)} IS NULL" for name in audience.key)
+            [(count, nulls, different)] = rows(
+                connection,
+                f"SELECT count(*), count(*) FILTER (WHERE {null}), count(DISTINCT ({key})) FILTER (WHERE NOT ({null})) FROM {scan}",
+            )
+    except duckdb.Error as error:
+        raise RepairState(f"the snapshot {path} can't be read, take it again: {first_line(error)}") from error
+    taken_at = datetime.fromisoformat(_footer(path)["taken_at"])
+    return Snapshot(path, count, nulls, count - nulls - different, columns, content_digest(path), taken_at, kept)
+
+
+def _footer(path: Path) -> dict[str, str]:
+    try:
+        with memory() as connection:
+            found = rows(
+                connection, f"SELECT decode(key), decode(value) FROM parquet_kv_metadata({literal(str(path))})"
+            )
+    except duckdb.Error:
+        return {}  # Damaged: whoever reads it says so, whoever takes it again replaces it.
+    return dict(found)

@@ -1,0 +1,93 @@
+"""
+Where everything lies: one root folder, private to its owner.
+
+    snapshots/<audience>/<partition>.parquet
+    diffs/<sync>/<partition>/<plan>.parquet and <plan>.json
+    outcomes/<sync>/<partition>/<run>.parquet
+    ledger/<service>/<account>/account.lock, limits.json
+    ledger/<service>/<account>/<kind>/<name>/ledger.duckdb, journal.jsonl
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from .errors import RepairState
+from .model import Address
+from .naming import filename
+
+
+@dataclass(frozen=True)
+class State:
+    """The state's root folder."""
+
+    root: Path
+
+    def snapshot(self, audience: str, partition: str) -> Path:
+        """The frozen rows of an audience at one partition."""
+        return self.root / "snapshots" / filename(audience) / f"{filename(partition)}.parquet"
+
+    def plans(self, sync: str, partition: str) -> Path:
+        """The folder of the plans that a sync made at one partition."""
+        return self.root / "diffs" / filename(sync) / filename(partition)
+
+    def outcomes(self, sync: str, partition: str) -> Path:
+        """The folder of what became of every operation of a sync at one partition."""
+        return self.root / "outcomes" / filename(sync) / filename(partition)
+
+    def account(self, address: Address) -> Path:
+        """The folder of an account: its lock, its limits, its targets."""
+        return self.root / "ledger" / filename(address.service) / filename(address.account)
+
+    def target(self, address: Address) -> Path:
+        """The folder of a target's ledger and journal."""
+        return self.account(address) / filename(address.kind) / filename(address.name)
+
+    def find_plan(self, plan: str) -> Path | None:
+        """The file of the plan with that id, wherever it was made; None if it is gone."""
+        return next((self.root / "diffs").glob(f"*/*/{filename(plan)}.parquet"), None)
+
+
+def folder(path: Path) -> Path:
+    """Make *path* and what leads to it, readable by the owner only, and return it."""
+    try:
+        path.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except OSError as error:
+        raise RepairState(f"the state folder {path} can't be made: {error.strerror}") from error
+    return path
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """
+    Give a temporary path beside *path*; what was written there takes its place, whole and durable, or not at all.
+
+    A file that is there is complete: a crash in between leaves the old file, or none.
+    """
+    draft = folder(path.parent) / f".{path.name}.{os.getpid()}.{os.urandom(4).hex()}.tmp"
+    try:
+        yield draft
+        draft.chmod(0o600)
+        _sync(draft)
+        draft.replace(path)
+        _sync(path.parent)
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Replace the file at *path* by *text*, whole or not at all."""
+    with replacing(path) as draft:
+        draft.write_text(text, encoding="utf-8")
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,85 @@
+"""A sync: an audience, a target, and how the one is kept in step with the other."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from .audience import Audience
+from .destinations.base import Target
+from .errors import FixDeclaration
+from .mapping import Field
+from .model import Address, Change, Mode, Verb
+from .naming import NAME
+
+
+@dataclass(frozen=True)
+class Guards:
+    """
+    What stops a plan before the first request.
+
+    *max_removed_percent* is of the members that the target was last told; left
+    unset, it is 30, and 50 for fewer than 100 members. Unset limits don't apply.
+    """
+
+    max_removed_percent: float | None = None
+    max_removed: int | None = None
+    max_added_percent: float | None = None
+    max_set_aside_percent: float = 10.0
+    allow_empty: bool = False
+    stale_after_hours: float | None = None
+
+
+@dataclass(frozen=True)
+class Sync:
+    """
+    An audience, a target at an account, a mode and a mapping.
+
+    Raises FixDeclaration, naming the sync and the thing to fix, when the target
+    doesn't speak the mode or the mapping lacks a field that the target needs.
+    """
+
+    name: str
+    audience: Audience
+    target: Target
+    account: str
+    mode: Mode
+    mapping: Mapping[str, Field]
+    guards: Guards = field(default_factory=Guards)
+    reassert_after_hours: float | None = None
+
+    def __post_init__(self) -> None:
+        target = type(self.target).__name__
+        if not NAME.fullmatch(self.name):
+            raise FixDeclaration(f"sync name {self.name!r}: use letters, digits and underscores")
+        if self.mode not in self.target.modes():
+            raise FixDeclaration(
+                f"sync {self.name}: {target} has no mode {self.mode.value!r}; it has {', '.join(self.target.modes())}"
+            )
+        if not set(self.target.identity) & set(self.mapping):
+            wanted = " or ".join(self.target.identity)
+            raise FixDeclaration(
+                f"sync {self.name}: map a column to {wanted}, which identifies a row at the destination"
+            )
+        if missing := [name for name in self.target.required if name not in self.mapping]:
+            raise FixDeclaration(f"sync {self.name}: map a column to {missing[0]}, which {target} needs")
+        if not self.target.carries_attributes and (extra := sorted(set(self.mapping) - set(self.target.identity))):
+            raise FixDeclaration(
+                f"sync {self.name}: {target} holds {', '.join(self.target.identity)} and nothing else: "
+                f"take {extra[0]} out of the mapping"
+            )
+
+    @property
+    def address(self) -> Address:
+        """What identifies the sync's target for ever."""
+        return self.target.address(self.account)
+
+    @property
+    def verbs(self) -> Mapping[Change, Verb]:
+        """The verb that the mode makes of each change."""
+        return self.target.modes()[self.mode]
+
+    @property
+    def identity(self) -> tuple[str, ...]:
+        """The mapped identity fields, the primary one first."""
+        return tuple(name for name in self.target.identity if name in self.mapping)

@@ -1,0 +1,303 @@
+"""
+Hold conversations over HTTP: the only module that sends, waits or repeats.
+
+What is safe to repeat is repeated: anything for a state target; for an event only
+what certainly did not happen (a 429, or a failure before any byte was sent).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
+from http.cookiejar import DefaultCookiePolicy
+
+import httpx
+
+from .clock import Clock
+from .destinations.base import TRANSIENT, Connection
+from .errors import ContinueLater, FixConnection, TryAgainLater, ZeotapError
+from .limits import Pacer
+from .model import Call, Conversation, Fate, Halt, Outcome, Question, Receipt, Task, Unanswered
+
+MAX_BODY = 4 * 1024 * 1024
+"""Answers are read up to this many bytes; none of the services has more to say."""
+
+UNSENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.UnsupportedProtocol)
+"""Failures before any byte of the request was sent."""
+
+FIRST_WAIT, LONGEST_WAIT = 0.5, 30.0
+"""Seconds of the exponential backoff, before jitter."""
+
+THROTTLED_FOR = 300.0
+"""A call that was told 429 for so many seconds ends the run, which goes on later."""
+
+
+@dataclass(frozen=True)
+class Held:
+    """How a conversation ended: its receipt, and what ends the run with it."""
+
+    receipt: Receipt
+    halt: Exception | None = None
+    unreached: bool = False
+
+
+class Interrupted(asyncio.CancelledError):
+    """The run is being stopped; *receipt* says what is known of the batch under way."""
+
+    def __init__(self, receipt: Receipt) -> None:
+        super().__init__("stopped")
+        self.receipt = receipt
+
+
+class Wire:
+    """Carries calls to one connection. Made by `connect`."""
+
+    def __init__(self, client: httpx.AsyncClient, connection: Connection, pacer: Pacer, clock: Clock) -> None:
+        self._client, self._connection, self._pacer, self._clock = client, connection, pacer, clock
+        self._token_url = getattr(client.auth, "token_url", None)
+
+    async def hold(
+        self, conversation: Conversation, *, event: bool = False, on_task: Callable[[str], None] | None = None
+    ) -> Held:
+        """Run *conversation* to its receipt, which is total whatever happens on the way."""
+        halt: Exception | None = None
+        unreached = False
+        try:
+            step = next(conversation)
+            while True:
+                if isinstance(step, Task):
+                    if on_task:
+                        on_task(step.id)
+                    step = next(conversation)
+                    continue
+                try:
+                    response = await self._answer(step, event)
+                except asyncio.CancelledError:
+                    lost = Outcome(Fate.IN_DOUBT if event else Fate.DEFERRED, "stopped before the answer came")
+                    raise Interrupted(_closed(conversation, lost)) from None
+                except _Lost as lost_call:
+                    halt, unreached = lost_call.halt, lost_call.outcome.untouched
+                    step = conversation.throw(Unanswered(lost_call.outcome))
+                else:
+                    step = conversation.send(response)
+        except StopIteration as end:
+            receipt: Receipt = end.value
+            return Held(receipt, halt, unreached)
+        except Unanswered as error:
+            return Held(Receipt(error.outcome), halt, unreached)
+        except Halt as error:
+            return Held(error.receipt, error.error)
+
+    async def ask(self, question: Question) -> None:
+        """Run *question* to its end; what must be fixed is raised."""
+        try:
+            call = next(question)
+            while True:
+                try:
+                    response = await self._answer(call, event=False)
+                except _Lost as lost:
+                    raise lost.halt or TryAgainLater(
+                        f"{_host(self._connection)} can't be asked: {lost.outcome.reason}"
+                    ) from None
+                call = question.send(response)
+        except StopIteration:
+            return
+
+    async def _answer(self, call: Call, event: bool) -> httpx.Response:
+        """Send *call*, repeating it where that is safe and may help; raises _Lost when no usable answer came."""
+        if call.after:
+            await self._clock.sleep(call.after)
+        failures, throttled, unsure = 0, 0.0, False
+        while True:
+            try:
+                await self._pacer.turn()
+            except ContinueLater as later:
+                raise _Lost(_deferred(str(later), unsure, event), later) from None
+            request = self._client.build_request(
+                call.method,
+                f"{self._connection.base_url}{call.path}",
+                json=call.json,
+                content=call.content,
+                params=dict(call.params) or None,
+                headers=dict(call.headers),
+            )
+            try:
+                async with asyncio.timeout(self._connection.timeout):
+                    response = await self._client.send(request)
+            except ZeotapError as error:  # The token could not be had: this call was not sent.
+                raise _Lost(_deferred(str(error), unsure, event), error) from None
+            except (httpx.TransportError, httpx.DecodingError, TimeoutError) as error:
+                unsent = self._unsent(error)
+                unsure = unsure or not unsent
+                reason = _reason(error)
+                failures += 1
+                if failures > self._connection.retries or (event and not unsent):
+                    raise _Lost(_deferred(reason, unsure, event)) from None
+                await self._clock.sleep(_backoff(failures))
+                continue
+            status = response.status_code
+            if status == httpx.codes.UNAUTHORIZED:
+                error = FixConnection(
+                    f"{_host(self._connection)} refuses the credentials (HTTP 401): check the settings of this connection"
+                )
+                raise _Lost(_deferred("HTTP 401", unsure, event), error)
+            if 300 <= status < 400:
+                error = FixConnection(
+                    f"{_host(self._connection)} answers with a redirect (HTTP {status}), which is not followed: check base_url"
+                )
+                raise _Lost(_deferred(f"HTTP {status}", unsure, event), error)
+            if status == httpx.codes.TOO_MANY_REQUESTS:
+                asked = retry_after(response, self._clock)
+                wait = asked if asked is not None else _backoff(1 + int(throttled > 2) + int(throttled > 20) * 3)
+                throttled += wait
+                self._pacer.refused(asked if asked is not None else wait)
+                if throttled > THROTTLED_FOR:
+                    later = ContinueLater(
+                        f"{_host(self._connection)} has answered 429 for minutes",
+                        self._clock.now(),
+                    )
+                    raise _Lost(_deferred("HTTP 429", unsure, event), later)
+                continue
+            if status in TRANSIENT:
+                unsure = True
+                failures += 1
+                if failures <= self._connection.retries and not event:
+                    await self._clock.sleep(retry_after(response, self._clock) or _backoff(failures))
+                    continue
+            response.extensions["repeated"] = unsure and failures > 0
+            return response
+
+    def _unsent(self, error: Exception) -> bool:
+        if isinstance(error, UNSENT):
+            return True
+        # A failure to fetch a token is a failure before the call itself was sent.
+        request = getattr(error, "_request", None)
+        return request is not None and self._token_url is not None and str(request.url) == self._token_url
+
+
+class _Lost(Exception):
+    """No usable answer came: *outcome* holds for what was asked, *halt* ends the run."""
+
+    def __init__(self, outcome: Outcome, halt: Exception | None = None) -> None:
+        super().__init__(outcome.reason)
+        self.outcome, self.halt = outcome, halt
+
+
+@asynccontextmanager
+async def connect(
+    connection: Connection, pacer: Pacer, clock: Clock, transport: httpx.AsyncBaseTransport | None = None
+) -> AsyncIterator[Wire]:
+    """
+    Open a wire: one client, no cookies kept, no redirect followed, no proxy taken from the environment.
+
+    *transport* is the one seam below httpx: tests give one that calls the sandbox in process.
+    """
+    client = httpx.AsyncClient(
+        auth=connection.auth(),
+        headers={"User-Agent": "zeotap_pipelines", "Accept": "application/json", "Accept-Encoding": "identity"}
+        | dict(connection.headers()),
+        transport=Bounded(transport or httpx.AsyncHTTPTransport(trust_env=False)),
+        timeout=connection.timeout,
+        follow_redirects=False,
+        trust_env=False,
+    )
+    client.cookies.jar.set_policy(DefaultCookiePolicy(allowed_domains=[]))
+    async with client:
+        yield Wire(client, connection, pacer, clock)
+
+
+class Bounded(httpx.AsyncBaseTransport):
+    """Cuts answers off at MAX_BODY: a body without end must neither fill the memory nor hide the status."""
+
+    def __init__(self, inner: httpx.AsyncBaseTransport) -> None:
+        self._inner = inner
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        """Pass *request* on, and limit what is read of its answer."""
+        response = await self._inner.handle_async_request(request)
+        length = response.headers.get("Content-Length", "")
+        if not length.isdigit() or int(length) > MAX_BODY:
+            assert isinstance(response.stream, httpx.AsyncByteStream)
+            response.stream = _BoundedStream(response.stream)
+        return response
+
+    async def aclose(self) -> None:
+        """Close the transport below."""
+        await self._inner.aclose()
+
+
+class _BoundedStream(httpx.AsyncByteStream):
+    def __init__(self, inner: httpx.AsyncByteStream) -> None:
+        self._inner = inner
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        left = MAX_BODY
+        async for chunk in self._inner:
+            yield chunk[:left]
+            left -= len(chunk)
+            if left <= 0:
+                return
+
+    async def aclose(self) -> None:
+        await self._inner.aclose()
+
+
+def retry_after(response: httpx.Response, clock: Clock) -> float | None:
+    """Return the seconds that *response* asks to wait, from a number or an HTTP date; None where it doesn't say."""
+    asked = response.headers.get("Retry-After", "").strip()
+    if asked.isdigit():
+        return float(asked)
+    try:
+        return max(0.0, (parsedate_to_datetime(asked) - clock.now()).total_seconds())
+    except (ValueError, TypeError):
+        return None
+
+
+def _closed(conversation: Conversation, outcome: Outcome) -> Receipt:
+    """Cut *conversation* off with *outcome* and return what it knows."""
+    try:
+        conversation.throw(Unanswered(outcome))
+    except StopIteration as end:
+        receipt: Receipt = end.value
+        return receipt
+    except Unanswered as error:
+        return Receipt(error.outcome)
+    except Halt as halt:
+        return halt.receipt
+    conversation.close()
+    return Receipt(outcome)
+
+
+def _deferred(reason: str, unsure: bool, event: bool) -> Outcome:
+    if event and unsure:
+        return Outcome(Fate.IN_DOUBT, reason)
+    return Outcome(Fate.DEFERRED, reason, untouched=not unsure)
+
+
+def _backoff(failures: int) -> float:
+    """Return the seconds to wait after so many failures: exponential, with full jitter above a half."""
+    wait = min(LONGEST_WAIT, FIRST_WAIT * 2 ** (failures - 1))
+    return wait * random.uniform(0.5, 1.0)
+
+
+def _reason(error: Exception) -> str:
+    """Return what failed without any text that a server or a URL could have put in."""
+    kind = type(error).__name__
+    known = {
+        "ConnectError": "the connection could not be made (host, network or TLS)",
+        "ConnectTimeout": "the connection could not be made in time",
+        "ReadTimeout": "the answer did not come in time",
+        "TimeoutError": "the answer did not come in time",
+        "ReadError": "the connection broke before the answer came",
+        "RemoteProtocolError": "the connection broke before the answer came",
+        "WriteError": "the connection broke while sending",
+    }
+    return known.get(kind, kind)
+
+
+def _host(connection: Connection) -> str:
+    return f"{connection.service} ({httpx.URL(connection.base_url).host})"
