@@ -152,12 +152,12 @@ def superseded(plan_window: Partition, standing: Standing, restore: bool) -> str
 def _approved(plan: Plan, approval: Approval | None) -> None:
     if approval is not None and approval.plan != plan.id:
         raise ApprovePlan(
-            f"the approval names plan {approval.plan}, and this is plan {plan.id}: look at it and approve it"
+            f"the approval names plan {approval.plan}, but the plan is {plan.id}: look at it and approve it"
         )
     if plan.stopped and approval is None:
         reasons = "; ".join(verdict.message for verdict in plan.stopped)
         raise ApprovePlan(
-            f"plan {plan.id} of sync {plan.sync} is stopped: {reasons}. To send it all the same, approve {plan.id}"
+            f"plan {plan.id} of {plan.sync} is stopped: {reasons}. To send it all the same, approve {plan.id}"
         )
 
 
@@ -174,11 +174,12 @@ def _fits(sync: Sync, plan: Plan, standing: Standing, restore: bool) -> None:
 
 def _done(connection: Any, target: Target, plan: Plan, state: State) -> set[int]:
     """Return the rows of *plan* that an earlier, interrupted delivery of the same plan has settled."""
+    told_key = key(target, target.identity, "name", "value")
     query = f"""
         SELECT p."row" FROM read_parquet({literal(str(plan.file(state)))}) AS p
-        JOIN (SELECT *, {key(target, target.identity, "name", "value")} AS told_key FROM told) AS t ON t.told_key = p.key
-        WHERE (t.plan = {literal(plan.id)} AND NOT t.unsettled
-                AND t.state = CASE p.verb WHEN 'remove' THEN 'out' ELSE 'in' END AND t.digest IS NOT DISTINCT FROM p.digest)
+        JOIN (SELECT *, {told_key} AS told_key FROM told) AS t ON t.told_key = p.key
+        WHERE (t.plan = {literal(plan.id)} AND NOT t.unsettled AND t.digest IS NOT DISTINCT FROM p.digest
+                AND t.state = CASE p.verb WHEN 'remove' THEN 'out' ELSE 'in' END)
             OR t.state IN ('doubt', 'dropped')
             OR (t.refused_verb = p.verb AND t.refused_digest IS NOT DISTINCT FROM p.digest
                 AND t.refused_partition = {literal(plan.partition)})
@@ -269,9 +270,13 @@ class _Delivery:
             self._halt = TryAgainLater("the run was stopped; what is left is owed")
 
     async def _speak(self, wire: Wire, feed: Iterator[Batch]) -> None:
-        for batch in feed:
-            self._pending.remove(batch)
-            await self._hold(wire, batch)
+        try:
+            for batch in feed:
+                self._pending.remove(batch)
+                await self._hold(wire, batch)
+        except Exception as error:
+            self._halt = self._halt or error  # Nobody else goes on asking.
+            raise
 
     async def _hold(self, wire: Wire, batch: Batch) -> None:
         """Hold the conversation of *batch*, in halves where the service refuses it as a whole."""

@@ -8,9 +8,10 @@ the ledger (full outer, on the key). Bodies are rendered for owed rows only.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import duckdb
 
@@ -38,6 +39,9 @@ def make_plan(sync: Sync, partition: Partition, snapshot: Snapshot, state: State
     ledger = Ledger(state, sync.target, sync.address)
     with ledger.reading() as connection:
         standing = ledger.standing(connection)
+        if sync.reassert_after_hours is not None:
+            old = (now - timedelta(hours=sync.reassert_after_hours)).isoformat()
+            standing = replace(standing, reassert_before=max(old, standing.reassert_before or old))
         try:
             counted = _compute(connection, sync, partition, snapshot, standing)
             plan = _write(connection, sync, partition, snapshot, state, standing, counted, now)
@@ -80,8 +84,9 @@ def _compute(
         connection,
         """
         CREATE TEMP TABLE grouped AS
-        SELECT key, any_value(name) AS name, min(value) AS value, min(others) AS others, min(src) AS src, min(digest) AS digest,
-            count(*) AS copies, min(unfit) AS unfit, min(digest) <> max(digest) OR min(others) <> max(others) AS conflicting
+        SELECT key, any_value(name) AS name, min(value) AS value, min(others) AS others, min(src) AS src,
+            min(digest) AS digest, count(*) AS copies, min(unfit) AS unfit,
+            min(digest) <> max(digest) OR min(others) <> max(others) AS conflicting
         FROM mapped WHERE key IS NOT NULL GROUP BY key
         """,
     )
@@ -125,8 +130,10 @@ def _joined(sync: Sync, partition: Partition, standing: Standing) -> str:
                  WHEN l.state = 'in' THEN 'told in' ELSE 'never told' END"""
     elif sync.target.event:
         wanted = f"""
-            CASE WHEN l.state = 'in' AND NOT {same} THEN 'changed, not sent' WHEN l.state IN ('in', 'doubt', 'dropped') THEN NULL
-                 WHEN l.state = 'released' THEN 'released' WHEN l.state = 'unknown' THEN 'deferred' ELSE 'never told' END"""
+            CASE WHEN l.state = 'in' AND NOT {same} THEN 'changed, not sent'
+                 WHEN l.state IN ('in', 'doubt', 'dropped') THEN NULL
+                 WHEN l.state = 'released' THEN 'released' WHEN l.state = 'unknown' THEN 'deferred'
+                 ELSE 'never told' END"""
     else:
         changed = "'different'" if Change.CHANGED in verbs else "NULL"
         wanted = f"""
@@ -148,15 +155,17 @@ def _joined(sync: Sync, partition: Partition, standing: Standing) -> str:
             SELECT coalesce(w.key, l.key) AS key, w.key IS NOT NULL AS is_wanted, w.src,
                 CASE WHEN w.key IS NULL THEN l.name ELSE {name} END AS name,
                 CASE WHEN w.key IS NULL THEN l.value ELSE {value} END AS value,
-                CASE WHEN w.key IS NULL THEN l.others ELSE list_distinct(list_concat(w.others, coalesce(l.others, []))) END AS others,
+                CASE WHEN w.key IS NULL THEN l.others
+                     ELSE list_distinct(list_concat(w.others, coalesce(l.others, []))) END AS others,
                 CASE WHEN w.key IS NULL THEN NULL ELSE {digest} END AS digest,
                 CASE WHEN w.key IS NOT NULL THEN {wanted} ELSE {left} END AS why,
                 l.refused_verb, l.refused_digest, l.refused_partition, l.state AS told_state
             FROM wanted AS w FULL JOIN held AS l ON l.key = w.key
         ), called AS (
-            SELECT *, CASE WHEN NOT is_wanted THEN 'left' WHEN why = 'different' THEN 'changed' ELSE 'entered' END AS change,
-                CASE WHEN NOT is_wanted THEN {verb_of[Change.LEFT]} WHEN why = 'different' THEN {verb_of[Change.CHANGED]}
-                     ELSE {verb_of[Change.ENTERED]} END AS verb
+            SELECT *,
+                CASE WHEN NOT is_wanted THEN 'left' WHEN why = 'different' THEN 'changed' ELSE 'entered' END AS change,
+                CASE WHEN NOT is_wanted THEN {verb_of[Change.LEFT]}
+                     WHEN why = 'different' THEN {verb_of[Change.CHANGED]} ELSE {verb_of[Change.ENTERED]} END AS verb
             FROM matched WHERE why IS NOT NULL
         )
         SELECT * REPLACE (
@@ -170,8 +179,7 @@ def _joined(sync: Sync, partition: Partition, standing: Standing) -> str:
 def _others(sync: Sync) -> str:
     """Return the SQL of the identifiers that a row has besides its primary one, each as ``name=value``."""
     parts = [
-        f"CASE WHEN {rendering.field(n)} IS NOT NULL AND name <> {literal(n)} THEN {literal(n + '=')} || {rendering.field(n)} END"
-        for n in sync.identity
+        f"CASE WHEN name <> {literal(n)} THEN {literal(n + '=')} || {rendering.field(n)} END" for n in sync.identity
     ]
     return f"list_filter([{', '.join(parts)}], lambda x: x IS NOT NULL)"
 
@@ -198,7 +206,8 @@ def _protect(connection: duckdb.DuckDBPyConnection, sync: Sync) -> int:
         WITH kept AS (
             SELECT key, others FROM grouped
             UNION ALL
-            SELECT g.key, t.others || [t.name || '=' || t.value] FROM told AS t JOIN grouped AS g ON g.key = {ledger_key}
+            SELECT g.key, t.others || [t.name || '=' || t.value]
+            FROM told AS t JOIN grouped AS g ON g.key = {ledger_key}
         )
         SELECT DISTINCT same_form(x) AS identifier FROM (SELECT unnest(others) AS x FROM kept)
         UNION SELECT key FROM grouped
@@ -209,7 +218,8 @@ def _protect(connection: duckdb.DuckDBPyConnection, sync: Sync) -> int:
         """
         CREATE TEMP TABLE leaving AS
         WITH every AS (
-            SELECT key, unnest(list_distinct(list_concat([name || '=' || value], others))) AS x FROM judged WHERE change = 'left'
+            SELECT key, unnest(list_distinct(list_concat([name || '=' || value], others))) AS x
+            FROM judged WHERE change = 'left'
         )
         SELECT key, list_sort(list(x) FILTER (same_form(x) NOT IN (SELECT identifier FROM carried))) AS remaining
         FROM every GROUP BY key
@@ -243,8 +253,8 @@ def _write(
     [(operations, fingerprint)] = rows(
         connection,
         """
-        SELECT count(*), coalesce(bit_xor(md5_number_lower(concat("row", ':', verb, ':', coalesce(digest, -1), ':', key))), 0)
-        FROM owed
+        SELECT count(*), coalesce(bit_xor(md5_number_lower(line)), 0)
+        FROM (SELECT concat("row", ':', verb, ':', coalesce(digest, -1), ':', key) AS line FROM owed)
         """,
     )
     counts = dict(rows(connection, "SELECT verb, count(*) FROM owed GROUP BY verb"))
@@ -252,8 +262,9 @@ def _write(
     why = dict(rows(connection, "SELECT why, count(*) FROM owed GROUP BY why ORDER BY why"))
     identity = identity_mapping(sync)
     replacement = bool(standing.identity and standing.identity != identity and counts.get(Verb.REMOVE))
-    text = f"{sync.address}\n{partition.key}\n{partition.end.isoformat()}\n{standing.generation}\n{operations}\n{fingerprint}"
-    plan_id = rows(connection, "SELECT left(sha256(?), 16)", [text + f"\n{replacement}\n{snapshot.digest}"])[0][0]
+    parts = (sync.address, partition.key, partition.end.isoformat(), standing.generation, operations, fingerprint)
+    text = "\n".join(str(part) for part in (*parts, replacement, snapshot.digest, sync.declared))
+    plan_id = hashlib.sha256(text.encode()).hexdigest()[:16]
     plan = Plan(
         id=plan_id,
         sync=sync.name,
@@ -271,9 +282,10 @@ def _write(
         odd=_odd(connection, sync, snapshot),
         digest_version=rendering.DIGEST_VERSION,
         identity=identity,
+        declared=sync.declared,
         replacement=replacement,
         made_at=now.isoformat(),
-        **counted,
+        **counted,  # type: ignore[arg-type]
     )
     path = plan.file(state)
     if not path.exists():
@@ -290,7 +302,8 @@ def _copy(sync: Sync, snapshot: Snapshot, path: str) -> str:
             FROM owed AS o JOIN ({rendering.mapped(sync, scan, snapshot.columns)}) AS m ON m.src = o.src
             WHERE o.verb <> 'remove'"""
     else:
-        rendered = f"""SELECT "row", {rendering.identity_body({sync.identity[0]: "value"})} AS body FROM owed WHERE verb <> 'remove'"""
+        only = rendering.identity_body({sync.identity[0]: "value"})
+        rendered = f"""SELECT "row", {only} AS body FROM owed WHERE verb <> 'remove'"""
     return f"""
         COPY (
             WITH rendered AS ({rendered})
@@ -309,7 +322,8 @@ def _removal(sync: Sync) -> str:
         return rendering.identity_body({sync.target.identity[0]: "o.value"})
     pairs = {}
     for name in sync.target.identity:
-        own = f"CASE WHEN o.name = {literal(name)} AND (o.change <> 'left' OR list_contains(o.others, o.name || '=' || o.value)) THEN o.value END"
+        kept = "(o.change <> 'left' OR list_contains(o.others, o.name || '=' || o.value))"
+        own = f"CASE WHEN o.name = {literal(name)} AND {kept} THEN o.value END"
         listed = f"list_filter(o.others, lambda x: starts_with(x, {literal(name + '=')}))[1]"
         pairs[name] = f"coalesce({own}, substr({listed}, {len(name) + 2}))"
     return rendering.identity_body(pairs)
@@ -321,7 +335,8 @@ def _set_aside(connection: duckdb.DuckDBPyConnection) -> dict[str, int]:
         f"""
         SELECT {literal(NO_IDENTITY)}, count(*) FROM mapped WHERE key IS NULL
         UNION ALL
-        SELECT CASE WHEN conflicting THEN {literal(CONFLICT)} ELSE unfit END AS reason, sum(copies) FROM aside GROUP BY reason
+        SELECT CASE WHEN conflicting THEN {literal(CONFLICT)} ELSE unfit END AS reason, sum(copies)
+        FROM aside GROUP BY reason
         """,
     )
     return {reason: int(count) for reason, count in sorted(found) if count}

@@ -13,6 +13,7 @@ The last word on every operation decides:
 
 from __future__ import annotations
 
+from datetime import datetime
 from pathlib import Path
 
 import duckdb
@@ -38,8 +39,11 @@ def fold(connection: duckdb.DuckDBPyConnection, target: Target, state: State, jo
     try:
         rows(connection, _MOVED.format(key=key(target, target.identity, "name", "value"), event=_sql(target.event)))
         rows(connection, "DELETE FROM told WHERE rowid IN (SELECT old_row FROM moved WHERE old_row IS NOT NULL)")
-        columns = "name, value, others, state, digest, digest_version, unsettled, refused_verb, refused_digest, refused_partition"
-        rows(connection, f"INSERT INTO told SELECT {columns}, partition, plan, run, moment FROM moved WHERE keep")
+        columns = "name, value, others, state, digest, digest_version, unsettled, refused_verb, refused_digest"
+        rows(
+            connection,
+            f"INSERT INTO told SELECT {columns}, refused_partition, partition, plan, run, moment FROM moved WHERE keep",
+        )
         rows(connection, _MOVEMENTS)
         _marks(connection)
         set_meta(connection, journal=journal_id)
@@ -56,13 +60,17 @@ def outcomes(connection: duckdb.DuckDBPyConnection, target: Target, state: State
     _words(connection, target, state, journal)
     runs = rows(
         connection,
-        "SELECT plan, arg_max(run, n), arg_max(sync, n), arg_max(partition, n) FROM lines WHERE kind = 'begin' GROUP BY plan",
+        """
+        SELECT plan, arg_max(run, n), arg_max(sync, n), arg_max(partition, n)
+        FROM lines WHERE kind = 'begin' GROUP BY plan
+        """,
     )
     for plan, run, sync, partition in runs:
         with replacing(state.outcomes(sync, partition) / f"{filename(run)}.parquet") as draft:
             query = f"""
                 COPY (
-                    SELECT {literal(plan)} AS plan, "row", verb, change, why, key, fate, reason, status, request, word_moment AS moment
+                    SELECT {literal(plan)} AS plan, "row", verb, change, why, key, fate, reason, status, request,
+                        word_moment AS moment
                     FROM words WHERE plan = {literal(plan)} ORDER BY "row"
                 ) TO {literal(str(draft))} (FORMAT parquet)
             """
@@ -77,10 +85,19 @@ def set_meta(connection: duckdb.DuckDBPyConnection, **values: str | None) -> Non
             rows(connection, "INSERT INTO meta VALUES (?, ?)", [name, value])
 
 
+def move(connection: duckdb.DuckDBPyConnection, what: str, now: datetime) -> None:
+    """Note that the ledger moved by something else than a plan."""
+    [(generation,)] = rows(connection, "SELECT coalesce(max(generation), 0) + 1 FROM movements")
+    values = [generation, what, now.isoformat()]
+    rows(connection, "INSERT INTO movements (generation, plan, moment) VALUES (?, ?, ?)", values)
+    set_meta(connection, generation=str(generation))
+
+
 def _words(connection: duckdb.DuckDBPyConnection, target: Target, state: State, journal: Path) -> None:
     """Make the temporary table ``words``: every operation in the journal, with the last word on it."""
     columns = ", ".join(f"{identifier(name)}: {literal(kind)}" for name, kind in COLUMNS.items())
-    scan = f"read_json({literal(str(journal))}, format = 'newline_delimited', columns = {{{columns}}}, maximum_object_size = 268435456)"
+    options = f"format = 'newline_delimited', columns = {{{columns}}}, maximum_object_size = 268435456"
+    scan = f"read_json({literal(str(journal))}, {options})"
     try:
         rows(connection, f"CREATE OR REPLACE TEMP TABLE lines AS SELECT * FROM {scan}")
     except duckdb.Error as error:
@@ -127,7 +144,8 @@ _NOTHING = ", ".join(
 _WORDS = """
 CREATE OR REPLACE TEMP TABLE words AS
 WITH spoken AS (
-    SELECT n, 0 AS exception, plan, unnest(rows) AS span, kind, fate, reason, status, untouched, final, request, moment
+    SELECT n, 0 AS exception, plan, unnest(rows) AS span, kind, fate, reason, status, untouched, final, request,
+        moment
     FROM lines WHERE kind IN ('asked', 'answered')
 ), excepted AS (
     SELECT n, plan, moment, unnest("except") AS e FROM lines WHERE kind = 'answered' AND "except" IS NOT NULL
@@ -137,25 +155,27 @@ WITH spoken AS (
         status, coalesce(untouched, false) AS untouched, coalesce(final, false) AS final, request, moment
     FROM spoken
     UNION ALL
-    SELECT n, 1, plan, e."row", e.fate, e.reason, e.status, coalesce(e.untouched, false), coalesce(e.final, false), e.request, moment
+    SELECT n, 1, plan, e."row", e.fate, e.reason, e.status, coalesce(e.untouched, false), coalesce(e.final, false),
+        e.request, moment
     FROM excepted
 ), last_word AS (
-    SELECT plan, "row", max_by(struct_pack(fate, reason, status, untouched, final, request, moment), n * 2 + exception) AS word,
-        -- An operation that was asked twice in one journal and once without an answer stays unsure.
-        count(*) AS times
+    SELECT plan, "row",
+        max_by(struct_pack(fate, reason, status, untouched, final, request, moment), n * 2 + exception) AS word,
+        max(n) AS last_n
     FROM every_word GROUP BY plan, "row"
 ), plans AS ({plans})
 SELECT p.*, w.word.fate AS fate, w.word.reason AS reason, w.word.status AS status, w.word.untouched AS untouched,
-    w.word.final AS final, w.word.request AS request, w.word.moment AS word_moment
+    w.word.final AS final, w.word.request AS request, w.word.moment AS word_moment, w.last_n
 FROM last_word AS w JOIN plans AS p ON p.plan = w.plan AND p."row" = w."row"
 """
 
 _MOVED = """
 CREATE OR REPLACE TEMP TABLE moved AS
 WITH begun AS (
-    SELECT plan, arg_max(run, n) AS run, arg_max(partition, n) AS partition FROM lines WHERE kind = 'begin' GROUP BY plan
+    SELECT plan, arg_max(run, n) AS run, arg_max(partition, n) AS partition
+    FROM lines WHERE kind = 'begin' GROUP BY plan
 ), once AS (  -- The last word on each key, whichever plan it came from.
-    SELECT * FROM words QUALIFY row_number() OVER (PARTITION BY key ORDER BY word_moment DESC, plan, "row") = 1
+    SELECT * FROM words QUALIFY row_number() OVER (PARTITION BY key ORDER BY last_n DESC) = 1
 ), held AS (
     SELECT rowid AS old_row, {key} AS old_key, * FROM told
 ), paired AS (
@@ -176,7 +196,8 @@ SELECT old_row,
     CASE WHEN settled OR fate = 'in_doubt' THEN digest ELSE o_digest END AS digest,
     CASE WHEN settled OR fate = 'in_doubt' THEN digest_version ELSE o_version END AS digest_version,
     CASE WHEN settled THEN false
-         WHEN fate = 'deferred' AND NOT untouched AND NOT {event} THEN true ELSE coalesce(unsettled, false) END AS unsettled,
+         WHEN fate = 'deferred' AND NOT untouched AND NOT {event} THEN true
+         ELSE coalesce(unsettled, false) END AS unsettled,
     CASE WHEN settled THEN NULL WHEN refused THEN verb ELSE refused_verb END AS refused_verb,
     CASE WHEN settled THEN NULL WHEN refused THEN digest ELSE refused_digest END AS refused_digest,
     CASE WHEN settled THEN NULL WHEN refused THEN new_partition ELSE refused_partition END AS refused_partition,
@@ -200,7 +221,8 @@ WITH begun AS (
         count(*) FILTER (fate = 'in_doubt') AS in_doubt
     FROM words GROUP BY plan
 )
-SELECT (SELECT coalesce(max(CAST(value AS BIGINT)), 0) FROM meta WHERE key = 'generation') + row_number() OVER (ORDER BY b.n),
+SELECT (SELECT coalesce(max(CAST(value AS BIGINT)), 0) FROM meta WHERE key = 'generation')
+        + row_number() OVER (ORDER BY b.n),
     b.plan, b.partition, b.run, b.sync, c.moment, c.accepted, c.rejected, c.deferred, c.in_doubt
 FROM begun AS b JOIN counted AS c ON c.plan = b.plan
 """

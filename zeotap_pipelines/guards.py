@@ -58,8 +58,8 @@ def _verdicts(plan: Plan, sync: Sync, taken_at: datetime, now: datetime) -> Iter
         yield Verdict(
             "null_keys",
             Level.WITHHOLD,
-            f"{plan.null_keys:,} rows of audience {sync.audience.name} have no {' or '.join(sync.identity)}: nobody can tell who they "
-            f"are, so {removed:,} removals wait for approval",
+            f"{plan.null_keys:,} rows of audience {sync.audience.name} have no {' or '.join(sync.identity)}: "
+            f"nobody can tell who they are, so {removed:,} removals wait for approval",
         )
     if plan.replacement:
         yield Verdict(

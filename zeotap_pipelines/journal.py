@@ -37,7 +37,9 @@ COLUMNS = {
     "untouched": "BOOLEAN",
     "final": "BOOLEAN",
     "request": "VARCHAR",
-    "except": 'STRUCT("row" BIGINT, fate VARCHAR, reason VARCHAR, status SMALLINT, untouched BOOLEAN, final BOOLEAN, request VARCHAR)[]',
+    "except": """STRUCT(
+        "row" BIGINT, fate VARCHAR, reason VARCHAR, status SMALLINT, untouched BOOLEAN, final BOOLEAN, request VARCHAR
+    )[]""",
     "moment": "VARCHAR",
     "run": "VARCHAR",
     "sync": "VARCHAR",

@@ -14,6 +14,7 @@ and ``unsettled`` says that something was asked since, and no conclusive answer 
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
+import tenacity
 
 from . import fold
 from .destinations.base import Target
@@ -180,6 +182,7 @@ class Ledger:
         with self.writing() as connection:
             rows(connection, "BEGIN")
             fold.set_meta(connection, reassert_before=now.isoformat())
+            fold.move(connection, "reassert", now)  # Plans that were made before no longer fit.
             rows(connection, "COMMIT")
 
     def _unfolded(self, connection: duckdb.DuckDBPyConnection, attached: bool) -> bool:
@@ -212,8 +215,6 @@ class Ledger:
 @contextmanager
 def _copied(journal: bytes, state: State) -> Iterator[Path]:
     """Give a file with the whole lines of *journal*: the original goes on growing."""
-    import tempfile
-
     with tempfile.NamedTemporaryFile(dir=folder(state.root / "spill"), suffix=".jsonl") as file:
         file.write(journal[: journal.rfind(b"\n") + 1])
         file.flush()
@@ -222,7 +223,6 @@ def _copied(journal: bytes, state: State) -> Iterator[Path]:
 
 def _attach(connection: duckdb.DuckDBPyConnection, file: Path) -> None:
     """Attach the ledger read-only, waiting while a sync folds."""
-    import tenacity
 
     def held(error: BaseException) -> bool:
         return isinstance(error, duckdb.IOException) and "lock" in str(error).lower()

@@ -39,7 +39,6 @@ class Pacer:
         known = [rate for rate in rates if rate]
         self._rate = min(known) * CAREFUL if known else None
         self._known = bool(known)
-        self._ceiling = self._rate
         self._next = clock.monotonic()
         self._recent: deque[float] = deque(maxlen=64)
         self._day, self._used, self._reserved, self._paused_until = self._read()
@@ -67,21 +66,24 @@ class Pacer:
             self._next = mine + 1 / self._rate
             if mine > now:
                 await self._clock.sleep(mine - now)
-            if not self._known and self._ceiling is not None:
+            if not self._known:
                 self._rate *= 1 + 0.01 / max(1.0, self._rate / 10)  # Creep up: about 10 % a second.
         self.calls += 1
         self._recent.append(self._clock.monotonic())
 
-    def refused(self, retry_after: float | None) -> None:
-        """Take note of a 429: everybody waits as long as asked, and an unknown limit is now known to be near."""
-        if retry_after is not None:
-            until = self._clock.now() + timedelta(seconds=retry_after)
-            if self._paused_until is None or until > self._paused_until:
-                self._paused_until = until
-                self._write()
+    def refused(self, wait: float) -> None:
+        """Take note of a 429: everybody waits *wait* seconds, and an unknown limit is now known to be near."""
+        self.pause(wait)
         if not self._known:
-            self._rate = self._ceiling = max(0.2, (self._rate or self._reached()) / 2)
+            self._rate = max(0.2, (self._rate or self._reached()) / 2)
             self._next = self._clock.monotonic() + 1 / self._rate
+
+    def pause(self, seconds: float) -> None:
+        """Let everybody wait *seconds*, and the next run too when this one ends before they are over."""
+        until = self._clock.now() + timedelta(seconds=seconds)
+        if self._paused_until is None or until > self._paused_until:
+            self._paused_until = until
+            self._write()
 
     def close(self) -> None:
         """Remember what the next speaker must know."""

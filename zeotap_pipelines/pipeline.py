@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-
 from . import snapshot as snapshots
+from .clock import SYSTEM
 from .delivery import Approval, Summary, Trip, deliver, superseded
 from .diff import make_plan
 from .errors import AskForRestore, MakePlanAgain, WaitForAccount
@@ -22,8 +22,6 @@ def plan(sync: Sync, partition: Partition, state: State, *, run: str, trip: Trip
     What an interrupted run left in the journal is folded first, unless a sync is
     speaking right now: then ledger and journal are read together.
     """
-    from .clock import SYSTEM
-
     ledger = Ledger(state, sync.target, sync.address)
     try:
         with speaking(state.account(sync.address), run=run, sync=sync.name, wait=0), ledger.journal() as journal:
@@ -67,7 +65,7 @@ def carry_out(
             found is not None
             and found.snapshot == taken.digest
             and found.address == str(sync.address)
-            and found.mode == sync.mode.value
+            and found.declared == sync.declared
             and not standing.moved_since(found.generation) - {found.id}
         )
         if approval is not None and found is not None and not fits and approval.plan == found.id:

@@ -73,6 +73,7 @@ class Plan:
     changed_unsent: int
     digest_version: int
     identity: str
+    declared: str
     replacement: bool
     made_at: str
     verdicts: tuple[Verdict, ...] = field(default=())

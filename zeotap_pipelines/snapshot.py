@@ -102,7 +102,9 @@ def _read(audience: Audience, path: Path, *, kept: bool = False) -> Snapshot:
             null = " OR ".join(f"{identifier(name)} IS NULL" for name in audience.key)
             [(count, nulls, different)] = rows(
                 connection,
-                f"SELECT count(*), count(*) FILTER (WHERE {null}), count(DISTINCT ({key})) FILTER (WHERE NOT ({null})) FROM {scan}",
+                f"""
+                SELECT count(*), count(*) FILTER ({null}), count(DISTINCT ({key})) FILTER (NOT ({null})) FROM {scan}
+                """,
             )
     except duckdb.Error as error:
         raise RepairState(f"the snapshot {path} can't be read, take it again: {first_line(error)}") from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -73,6 +74,13 @@ class Sync:
     def address(self) -> Address:
         """What identifies the sync's target for ever."""
         return self.target.address(self.account)
+
+    @property
+    def declared(self) -> str:
+        """A digest of what decides what is sent: a plan that was made for another declaration doesn't fit."""
+        fields = {name: repr(origin) for name, origin in self.mapping.items()}
+        text = repr((str(self.address), self.target, self.mode.value, sorted(fields.items()), self.guards))
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     @property
     def verbs(self) -> Mapping[Change, Verb]:

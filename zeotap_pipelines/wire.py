@@ -12,6 +12,7 @@ import random
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from email.utils import parsedate_to_datetime
 from http.cookiejar import DefaultCookiePolicy
 
@@ -20,7 +21,7 @@ import httpx
 from .clock import Clock
 from .destinations.base import TRANSIENT, Connection
 from .errors import ContinueLater, FixConnection, TryAgainLater, ZeotapError
-from .limits import Pacer
+from .limits import PATIENCE, Pacer
 from .model import Call, Conversation, Fate, Halt, Outcome, Question, Receipt, Task, Unanswered
 
 MAX_BODY = 4 * 1024 * 1024
@@ -111,65 +112,75 @@ class Wire:
         """Send *call*, repeating it where that is safe and may help; raises _Lost when no usable answer came."""
         if call.after:
             await self._clock.sleep(call.after)
-        failures, throttled, unsure = 0, 0.0, False
+        trial = _Trial(event)
         while True:
             try:
                 await self._pacer.turn()
             except ContinueLater as later:
-                raise _Lost(_deferred(str(later), unsure, event), later) from None
-            request = self._client.build_request(
-                call.method,
-                f"{self._connection.base_url}{call.path}",
-                json=call.json,
-                content=call.content,
-                params=dict(call.params) or None,
-                headers=dict(call.headers),
-            )
-            try:
-                async with asyncio.timeout(self._connection.timeout):
-                    response = await self._client.send(request)
-            except ZeotapError as error:  # The token could not be had: this call was not sent.
-                raise _Lost(_deferred(str(error), unsure, event), error) from None
-            except (httpx.TransportError, httpx.DecodingError, TimeoutError) as error:
-                unsent = self._unsent(error)
-                unsure = unsure or not unsent
-                reason = _reason(error)
-                failures += 1
-                if failures > self._connection.retries or (event and not unsent):
-                    raise _Lost(_deferred(reason, unsure, event)) from None
-                await self._clock.sleep(_backoff(failures))
+                raise trial.lost(str(later), later) from None
+            response = await self._attempt(call, trial)
+            if response is None or await self._again(response, trial):
                 continue
-            status = response.status_code
-            if status == httpx.codes.UNAUTHORIZED:
-                error = FixConnection(
-                    f"{_host(self._connection)} refuses the credentials (HTTP 401): check the settings of this connection"
-                )
-                raise _Lost(_deferred("HTTP 401", unsure, event), error)
-            if 300 <= status < 400:
-                error = FixConnection(
-                    f"{_host(self._connection)} answers with a redirect (HTTP {status}), which is not followed: check base_url"
-                )
-                raise _Lost(_deferred(f"HTTP {status}", unsure, event), error)
-            if status == httpx.codes.TOO_MANY_REQUESTS:
-                asked = retry_after(response, self._clock)
-                wait = asked if asked is not None else _backoff(1 + int(throttled > 2) + int(throttled > 20) * 3)
-                throttled += wait
-                self._pacer.refused(asked if asked is not None else wait)
-                if throttled > THROTTLED_FOR:
-                    later = ContinueLater(
-                        f"{_host(self._connection)} has answered 429 for minutes",
-                        self._clock.now(),
-                    )
-                    raise _Lost(_deferred("HTTP 429", unsure, event), later)
-                continue
-            if status in TRANSIENT:
-                unsure = True
-                failures += 1
-                if failures <= self._connection.retries and not event:
-                    await self._clock.sleep(retry_after(response, self._clock) or _backoff(failures))
-                    continue
-            response.extensions["repeated"] = unsure and failures > 0
+            response.extensions["repeated"] = trial.repeated
             return response
+
+    async def _attempt(self, call: Call, trial: _Trial) -> httpx.Response | None:
+        """Send *call* once; return None when it got no answer and is to be sent again."""
+        request = self._client.build_request(
+            call.method,
+            f"{self._connection.base_url}{call.path}",
+            json=call.json,
+            content=call.content,
+            params=dict(call.params) or None,
+            headers=dict(call.headers),
+        )
+        trial.repeated = trial.unsure
+        try:
+            async with asyncio.timeout(self._connection.timeout):
+                return await self._client.send(request)
+        except ZeotapError as error:  # The token could not be had: this call was not sent.
+            raise trial.lost(str(error), error) from None
+        except (httpx.TransportError, httpx.DecodingError, TimeoutError) as error:
+            unsent = self._unsent(error)
+            trial.unsure = trial.unsure or not unsent
+            trial.failures += 1
+            if trial.failures > self._connection.retries or (trial.event and not unsent):
+                raise trial.lost(_reason(error)) from None
+        await self._clock.sleep(_backoff(trial.failures))
+        return None
+
+    async def _again(self, response: httpx.Response, trial: _Trial) -> bool:
+        """Return whether what was answered says to ask again, after waiting as long as that takes."""
+        status, asked = response.status_code, retry_after(response, self._clock)
+        if status == httpx.codes.UNAUTHORIZED:
+            refused = (
+                f"{_host(self._connection)} refuses the credentials (HTTP 401): check the settings of this connection"
+            )
+            raise trial.lost("HTTP 401", FixConnection(refused))
+        if 300 <= status < 400:
+            redirect = f"{_host(self._connection)} answers with a redirect (HTTP {status}), which is not followed"
+            raise trial.lost(f"HTTP {status}", FixConnection(f"{redirect}: check base_url"))
+        if status == httpx.codes.TOO_MANY_REQUESTS:  # Nothing was done: this costs no retry.
+            wait = asked if asked is not None else _backoff(1 + trial.refusals)
+            trial.refusals += 1
+            trial.throttled += wait
+            if trial.throttled > THROTTLED_FOR:
+                until = self._clock.now() + timedelta(seconds=PATIENCE)
+                later = ContinueLater(f"{_host(self._connection)} has answered 429 for minutes", until)
+                raise trial.lost("HTTP 429", later)
+            self._pacer.refused(wait)
+            return True
+        if status not in TRANSIENT:
+            return False
+        trial.unsure = True
+        trial.failures += 1
+        if trial.event or trial.failures > self._connection.retries:
+            return False
+        if asked is None:
+            await self._clock.sleep(_backoff(trial.failures))
+        else:
+            self._pacer.pause(asked)
+        return True
 
     def _unsent(self, error: Exception) -> bool:
         if isinstance(error, UNSENT):
@@ -177,6 +188,24 @@ class Wire:
         # A failure to fetch a token is a failure before the call itself was sent.
         request = getattr(error, "_request", None)
         return request is not None and self._token_url is not None and str(request.url) == self._token_url
+
+
+@dataclass
+class _Trial:
+    """The attempts at one call: how many failed, for how long it was throttled, whether one may have been applied."""
+
+    event: bool
+    failures: int = 0
+    refusals: int = 0
+    throttled: float = 0.0
+    unsure: bool = False
+    repeated: bool = False
+
+    def lost(self, reason: str, halt: Exception | None = None) -> _Lost:
+        """Return what to raise when the attempts are over."""
+        if self.event and self.unsure:
+            return _Lost(Outcome(Fate.IN_DOUBT, reason), halt)
+        return _Lost(Outcome(Fate.DEFERRED, reason, untouched=not self.unsure), halt)
 
 
 class _Lost(Exception):
@@ -272,15 +301,9 @@ def _closed(conversation: Conversation, outcome: Outcome) -> Receipt:
     return Receipt(outcome)
 
 
-def _deferred(reason: str, unsure: bool, event: bool) -> Outcome:
-    if event and unsure:
-        return Outcome(Fate.IN_DOUBT, reason)
-    return Outcome(Fate.DEFERRED, reason, untouched=not unsure)
-
-
 def _backoff(failures: int) -> float:
     """Return the seconds to wait after so many failures: exponential, with full jitter above a half."""
-    wait = min(LONGEST_WAIT, FIRST_WAIT * 2 ** (failures - 1))
+    wait: float = min(LONGEST_WAIT, FIRST_WAIT * 2 ** (failures - 1))
     return wait * random.uniform(0.5, 1.0)
 
 

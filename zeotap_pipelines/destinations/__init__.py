@@ -1,0 +1,1 @@
+"""One file per service: a connection and the targets it offers."""
