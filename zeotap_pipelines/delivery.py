@@ -14,22 +14,24 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Coroutine, Iterator, Mapping
 from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from itertools import islice
 from typing import Any, TypeVar
 
+import duckdb
 import httpx
 import pyarrow.parquet as parquet
 
 from .clock import SYSTEM, Clock
 from .destinations.base import Connection, Target, Visit
-from .engines.duckdb import rows
-from .errors import ApprovePlan, AskForRestore, MakePlanAgain, TryAgainLater, ZeotapError
+from .engines.duckdb import first_line, rows
+from .errors import ApprovePlan, AskForRestore, MakePlanAgain, RepairState, TryAgainLater, ZeotapError
 from .journal import Journal
 from .ledger import Ledger, Standing
 from .limits import Pacer
-from .model import Batch, Fate, Operation, Outcome, Partition, Receipt, Verb
+from .model import Batch, Change, Fate, Operation, Outcome, Partition, Receipt, Verb
 from .naming import literal
 from .plan import Plan
 from .rendering import key
@@ -47,6 +49,8 @@ GIVE_UP_AFTER = 20
 
 GIVE_UP_UNREACHED = 3
 """So many in a row that could not even be sent."""
+
+STOPPED = "the run was stopped; what is left is owed"
 
 GRACE = 3.0
 """Seconds that the conversations under way get to end when a run is stopped."""
@@ -117,23 +121,32 @@ def deliver(
     the partition is older than the mark, FixConnection or FixTarget when the
     preflight says so. Afterwards nothing is raised: the summary tells.
     """
-    _approved(plan, approval)
+    if approval is not None and approval.plan != plan.id:
+        raise ApprovePlan(
+            f"the approval names plan {approval.plan}, but the plan is {plan.id}: look at it and approve it"
+        )
     ledger = Ledger(trip.state, sync.target, sync.address)
     with ledger.journal() as journal:
         ledger.fold(journal)
         with ledger.reading() as connection:
             standing = ledger.standing(connection)
             _fits(sync, plan, standing, restore)
-            done = _done(connection, sync.target, plan, trip.state) if standing.moved_since(plan.generation) else set()
+            so_far = _so_far(connection, sync.target, plan, trip.state, standing)
+        owed = plan.operations - len(so_far.done)
+        if owed and plan.stopped and approval is None:
+            reasons = "; ".join(verdict.message for verdict in plan.stopped)
+            raise ApprovePlan(
+                f"plan {plan.id} of {plan.sync} is stopped: {reasons}. To send it all the same, approve {plan.id}"
+            )
         started = trip.clock.monotonic()
         summary = Summary(plan.id, plan.partition)
         stop = threading.Event()
-        delivery = _Delivery(sync, plan, trip, journal, standing, done, approval is not None, limit, summary)
+        delivery = _Delivery(sync, plan, trip, journal, standing, so_far, approval is not None, limit, summary)
         try:
-            if plan.operations > len(done):
+            if owed:
                 _in_thread(delivery.run(stop), stop)
             else:
-                journal.append("in_step", **_about(sync, plan, trip.run))
+                journal.append("in_step", **_about(sync, plan, trip.run, standing))
         finally:
             ledger.fold(journal)
         summary.seconds = trip.clock.monotonic() - started
@@ -149,18 +162,6 @@ def superseded(plan_window: Partition, standing: Standing, restore: bool) -> str
     return None
 
 
-def _approved(plan: Plan, approval: Approval | None) -> None:
-    if approval is not None and approval.plan != plan.id:
-        raise ApprovePlan(
-            f"the approval names plan {approval.plan}, but the plan is {plan.id}: look at it and approve it"
-        )
-    if plan.stopped and approval is None:
-        reasons = "; ".join(verdict.message for verdict in plan.stopped)
-        raise ApprovePlan(
-            f"plan {plan.id} of {plan.sync} is stopped: {reasons}. To send it all the same, approve {plan.id}"
-        )
-
-
 def _fits(sync: Sync, plan: Plan, standing: Standing, restore: bool) -> None:
     if plan.address != str(sync.address):
         raise MakePlanAgain(f"plan {plan.id} is for {plan.address}, the sync's target is {sync.address}: make it again")
@@ -172,19 +173,47 @@ def _fits(sync: Sync, plan: Plan, standing: Standing, restore: bool) -> None:
         raise MakePlanAgain(f"plan {plan.id} no longer fits: plan {min(others)} was delivered since. Make it again")
 
 
-def _done(connection: Any, target: Target, plan: Plan, state: State) -> set[int]:
-    """Return the rows of *plan* that an earlier, interrupted delivery of the same plan has settled."""
+@dataclass(frozen=True)
+class _SoFar:
+    """
+    What earlier, interrupted deliveries of the same plan came to, by row.
+
+    *done* need not be asked again; *not_in* of them were not accepted; *unsure*
+    were asked, and nobody knows whether they were applied.
+    """
+
+    done: frozenset[int] = frozenset()
+    not_in: frozenset[int] = frozenset()
+    unsure: frozenset[int] = frozenset()
+
+
+def _so_far(connection: Any, target: Target, plan: Plan, state: State, standing: Standing) -> _SoFar:
+    if not standing.moved_since(plan.generation):
+        return _SoFar()
     told_key = key(target, target.identity, "name", "value")
     query = f"""
-        SELECT p."row" FROM read_parquet({literal(str(plan.file(state)))}) AS p
-        JOIN (SELECT *, {told_key} AS told_key FROM told) AS t ON t.told_key = p.key
-        WHERE (t.plan = {literal(plan.id)} AND NOT t.unsettled AND t.digest IS NOT DISTINCT FROM p.digest
-                AND t.state = CASE p.verb WHEN 'remove' THEN 'out' ELSE 'in' END)
-            OR t.state IN ('doubt', 'dropped')
-            OR (t.refused_verb = p.verb AND t.refused_digest IS NOT DISTINCT FROM p.digest
-                AND t.refused_partition = {literal(plan.partition)})
+        WITH met AS (
+            SELECT p."row",
+                coalesce(t.plan = {literal(plan.id)} AND NOT t.unsettled AND t.digest IS NOT DISTINCT FROM p.digest
+                    AND t.state = CASE p.verb WHEN 'remove' THEN 'out' ELSE 'in' END, false) AS settled,
+                coalesce(t.state IN ('doubt', 'dropped') OR (t.refused_verb = p.verb
+                    AND t.refused_digest IS NOT DISTINCT FROM p.digest
+                    AND t.refused_partition = {literal(plan.partition)}), false) AS not_in,
+                coalesce(t.unsettled, false) AS unsure
+            FROM read_parquet({literal(str(plan.file(state)))}) AS p
+            JOIN (SELECT *, {told_key} AS told_key FROM told) AS t ON t.told_key = p.key
+        )
+        SELECT * FROM met WHERE settled OR not_in OR unsure
     """
-    return {row for (row,) in rows(connection, query)}
+    try:
+        met = rows(connection, query)
+    except duckdb.Error as error:
+        raise RepairState(f"plan {plan.id} can't be read, make it again: {first_line(error)}") from error
+    return _SoFar(
+        frozenset(row for row, settled, not_in, _ in met if settled or not_in),
+        frozenset(row for row, settled, not_in, _ in met if not_in and not settled),
+        frozenset(row for row, _, _, unsure in met if unsure),
+    )
 
 
 class _Delivery:
@@ -197,13 +226,13 @@ class _Delivery:
         trip: Trip,
         journal: Journal,
         standing: Standing,
-        done: set[int],
+        so_far: _SoFar,
         approved: bool,
         limit: int | None,
         summary: Summary,
     ) -> None:
         self._sync, self._target, self._plan, self._trip = sync, sync.target, plan, trip
-        self._journal, self._done, self._summary = journal, done, summary
+        self._journal, self._standing, self._so_far, self._summary = journal, standing, so_far, summary
         self._approved = approved
         self._limit = limit
         self._visit = Visit()
@@ -215,11 +244,13 @@ class _Delivery:
     async def run(self, stop: threading.Event) -> None:
         clock, account = self._trip.clock, self._trip.state.account(self._sync.address)
         pacer = Pacer(self._trip.connection.limits(), account / "limits.json", clock)
-        total = self._plan.operations - len(self._done)
+        total = self._plan.operations - len(self._so_far.done)
         try:
             async with connect(self._trip.connection, pacer, clock, self._trip.transport) as wire:
-                await wire.ask(self._target.preflight(self._visit))
-                self._journal.append("begin", plan=self._plan.id, **_about(self._sync, self._plan, self._trip.run))
+                if not await _unless(stop, wire.ask(self._target.preflight(self._visit))):
+                    raise TryAgainLater(STOPPED)
+                about = _about(self._sync, self._plan, self._trip.run, self._standing)
+                self._journal.append("begin", plan=self._plan.id, **about)
                 for removing in (False, True):
                     if self._halt is None and self._removals_may_follow(removing):
                         await self._phase(wire, removing, stop)
@@ -238,6 +269,7 @@ class _Delivery:
             return True
         removals = self._plan.count(Verb.REMOVE)
         failed = sum(self._summary.fates[fate] for fate in Fate if fate is not Fate.ACCEPTED)
+        failed += self._plan.refused_before + len(self._so_far.not_in)
         if removals and self._plan.withheld and not self._approved:
             reasons = "; ".join(verdict.message for verdict in self._plan.withheld)
             self._halt = ApprovePlan(f"{reasons}. To remove them all the same, approve {self._plan.id}")
@@ -246,6 +278,8 @@ class _Delivery:
                 f"{failed:,} of the new members were not accepted: the old ones stay until they are"
             )
         else:
+            if self._plan.replacement:
+                self._journal.append("replaced", plan=self._plan.id, identity=self._plan.identity)
             return True
         self._summary.withheld = removals
         return False
@@ -267,7 +301,7 @@ class _Delivery:
             if not task.cancelled() and (error := task.exception()) and not isinstance(error, asyncio.CancelledError):
                 raise error
         if stop.is_set() and self._halt is None:
-            self._halt = TryAgainLater("the run was stopped; what is left is owed")
+            self._halt = TryAgainLater(STOPPED)
 
     async def _speak(self, wire: Wire, feed: Iterator[Batch]) -> None:
         try:
@@ -290,7 +324,7 @@ class _Delivery:
                 self._target.converse(batch, self._visit), event=self._target.event, on_task=remember
             )
         except Interrupted as stopped:
-            self._answered(batch, stopped.receipt)
+            self._answered(batch, stopped.receipt, unsure=True)
             raise
         if held.receipt.split and len(batch) > 1 and held.halt is None:
             middle = len(batch) // 2
@@ -299,7 +333,7 @@ class _Delivery:
                 self._journal.asked(self._plan.id, again.rows, again.at.isoformat())
                 await self._hold(wire, again)
             return
-        self._answered(batch, held.receipt)
+        self._answered(batch, held.receipt, unsure=held.unsure)
         if held.halt is not None:
             self._halt = self._halt or held.halt
         silent = held.receipt.everyone.fate in (Fate.DEFERRED, Fate.IN_DOUBT)
@@ -311,8 +345,10 @@ class _Delivery:
                 f"{service} gives no usable answer ({held.receipt.everyone.reason}): the rest waits"
             )
 
-    def _answered(self, batch: Batch, receipt: Receipt, *, count: bool = True) -> None:
-        self._journal.answered(self._plan.id, batch, receipt, self._trip.clock.now().isoformat())
+    def _answered(self, batch: Batch, receipt: Receipt, *, unsure: bool = False, count: bool = True) -> None:
+        # Never before it was asked, even if the clock goes back.
+        moment = max(self._trip.clock.now(), self._last_at or batch.at).isoformat()
+        self._journal.answered(self._plan.id, batch, receipt, moment, unsure=unsure)
         if not count:
             return
         summary = self._summary
@@ -328,7 +364,7 @@ class _Delivery:
                 if outcome.reason:
                     summary.reasons[outcome.fate, outcome.reason] += 1
         if self._trip.on_progress:
-            self._trip.on_progress(summary, self._plan.operations - len(self._done))
+            self._trip.on_progress(summary, self._plan.operations - len(self._so_far.done))
 
     def _feed(self, removing: bool, stop: threading.Event) -> Iterator[Batch]:
         """Yield batches, each written down durably as asked before it is handed out, a window at a time."""
@@ -361,13 +397,13 @@ class _Delivery:
                 for row, verb, name, digest, body, repeated in zip(
                     *(c.to_pylist() for c in piece.columns), strict=True
                 ):
-                    if (verb == "remove") is not removing or row in self._done:
+                    if (verb == "remove") is not removing or row in self._so_far.done:
                         continue
                     if self._limit is not None:
                         if self._limit <= 0:
                             return
                         self._limit -= 1
-                    yield Operation(row, Verb(verb), name, digest, body, repeated)
+                    yield Operation(row, Verb(verb), name, digest, body, repeated or row in self._so_far.unsure)
 
     def _moment(self) -> datetime:
         """Return now, but later than any moment that was ever given for this target."""
@@ -394,21 +430,34 @@ def cut(operations: Iterator[Operation], target: Target, moment: Callable[[], da
         yield Batch(tuple(some), moment())
 
 
-def _about(sync: Sync, plan: Plan, run: str) -> Mapping[str, str]:
-    return {
-        "run": run,
-        "sync": sync.name,
-        "partition": plan.partition,
-        "end": plan.partition_end,
-        "identity": plan.identity,
-    }
+def _about(sync: Sync, plan: Plan, run: str, standing: Standing) -> Mapping[str, str]:
+    about = {"run": run, "sync": sync.name, "partition": plan.partition, "end": plan.partition_end}
+    # A changed identity mapping is the target's only when whoever it no longer names may be removed.
+    if standing.identity is None or (Change.LEFT in sync.verbs and not plan.replacement):
+        about["identity"] = plan.identity
+    return about
 
 
-async def _cancel_when(stop: threading.Event, tasks: list[asyncio.Task[None]]) -> None:
+async def _unless(stop: threading.Event, work: Coroutine[Any, Any, None]) -> bool:
+    """Do *work*, which changes nothing, and return True; give it up and return False when the run is stopped."""
+    task = asyncio.create_task(work)
+    watch = asyncio.create_task(_cancel_when(stop, [task], grace=0.0))
+    try:
+        await task
+    except asyncio.CancelledError:
+        if not stop.is_set():
+            raise
+        return False
+    finally:
+        watch.cancel()
+    return True
+
+
+async def _cancel_when(stop: threading.Event, tasks: list[asyncio.Task[None]], grace: float = GRACE) -> None:
     """When the run is stopped, give the conversations under way a moment, then cancel them."""
     while not stop.is_set():
         await asyncio.sleep(0.1)
-    await asyncio.sleep(GRACE)
+    await asyncio.sleep(grace)
     for task in tasks:
         task.cancel()
 
@@ -436,6 +485,8 @@ def _in_thread(work: Coroutine[Any, Any, T], stop: threading.Event) -> T:
             thread.join(0.2)
     except BaseException:
         stop.set()
-        thread.join()
+        while thread.is_alive():  # A second signal must not leave the journal to two writers.
+            with suppress(BaseException):
+                thread.join(0.2)
         raise
     return result.result()

@@ -145,27 +145,31 @@ _WORDS = """
 CREATE OR REPLACE TEMP TABLE words AS
 WITH spoken AS (
     SELECT n, 0 AS exception, plan, unnest(rows) AS span, kind, fate, reason, status, untouched, final, request,
-        moment
+        coalesce(unsure, false) AS unsure, moment
     FROM lines WHERE kind IN ('asked', 'answered')
 ), excepted AS (
-    SELECT n, plan, moment, unnest("except") AS e FROM lines WHERE kind = 'answered' AND "except" IS NOT NULL
+    SELECT n, plan, coalesce(unsure, false) AS unsure, moment, unnest("except") AS e FROM lines
+    WHERE kind = 'answered' AND "except" IS NOT NULL
 ), every_word AS (
     SELECT n, exception, plan, unnest(generate_series(span[1], span[2])) AS "row",
         coalesce(fate, {unanswered}) AS fate, CASE kind WHEN 'asked' THEN {no_answer} ELSE reason END AS reason,
-        status, coalesce(untouched, false) AS untouched, coalesce(final, false) AS final, request, moment
+        status, coalesce(untouched AND NOT unsure, false) AS untouched, coalesce(final, false) AS final, request,
+        unsure, moment
     FROM spoken
     UNION ALL
-    SELECT n, 1, plan, e."row", e.fate, e.reason, e.status, coalesce(e.untouched, false), coalesce(e.final, false),
-        e.request, moment
+    SELECT n, 1, plan, e."row", e.fate, e.reason, e.status, coalesce(e.untouched AND NOT unsure, false),
+        coalesce(e.final, false), e.request, unsure, moment
     FROM excepted
 ), last_word AS (
     SELECT plan, "row",
-        max_by(struct_pack(fate, reason, status, untouched, final, request, moment), n * 2 + exception) AS word,
+        max_by(
+            struct_pack(fate, reason, status, untouched, final, request, unsure, moment), n * 2 + exception
+        ) AS word,
         max(n) AS last_n
     FROM every_word GROUP BY plan, "row"
 ), plans AS ({plans})
 SELECT p.*, w.word.fate AS fate, w.word.reason AS reason, w.word.status AS status, w.word.untouched AS untouched,
-    w.word.final AS final, w.word.request AS request, w.word.moment AS word_moment, w.last_n
+    w.word.final AS final, w.word.request AS request, w.word.unsure AS unsure, w.word.moment AS word_moment, w.last_n
 FROM last_word AS w JOIN plans AS p ON p.plan = w.plan AND p."row" = w."row"
 """
 
@@ -196,7 +200,9 @@ SELECT old_row,
     CASE WHEN settled OR fate = 'in_doubt' THEN digest ELSE o_digest END AS digest,
     CASE WHEN settled OR fate = 'in_doubt' THEN digest_version ELSE o_version END AS digest_version,
     CASE WHEN settled THEN false
-         WHEN fate = 'deferred' AND NOT untouched AND NOT {event} THEN true
+         WHEN {event} THEN coalesce(unsettled, false)
+         WHEN fate = 'deferred' AND NOT untouched THEN true
+         WHEN unsure THEN true  -- Refused, but an earlier attempt of the same request may have been applied.
          ELSE coalesce(unsettled, false) END AS unsettled,
     CASE WHEN settled THEN NULL WHEN refused THEN verb ELSE refused_verb END AS refused_verb,
     CASE WHEN settled THEN NULL WHEN refused THEN digest ELSE refused_digest END AS refused_digest,
@@ -234,14 +240,16 @@ def _marks(connection: duckdb.DuckDBPyConnection) -> None:
     mark, partition, restored = meta.get("mark"), meta.get("mark_partition"), meta.get("restored")
     identity = meta.get("identity")
     asked = {plan for (plan,) in rows(connection, "SELECT DISTINCT plan FROM lines WHERE kind = 'asked'")}
+    kinds = "('begin', 'in_step', 'replaced')"
     lines = rows(
-        connection,
-        "SELECT kind, plan, partition, \"end\", identity FROM lines WHERE kind IN ('begin', 'in_step') ORDER BY n",
+        connection, f'SELECT kind, plan, partition, "end", identity FROM lines WHERE kind IN {kinds} ORDER BY n'
     )
     for kind, plan, name, end, mapped in lines:
         if kind == "begin" and plan not in asked:
             continue
-        identity = mapped
+        identity = mapped or identity
+        if kind == "replaced":
+            continue
         if mark is None or end > mark:
             mark, partition, restored = end, name, "false"
         elif end < mark:

@@ -23,7 +23,7 @@ def _verdicts(plan: Plan, sync: Sync, taken_at: datetime, now: datetime) -> Iter
     removed, added = plan.count(Verb.REMOVE), plan.operations - plan.count(Verb.REMOVE)
     if plan.audience == 0 and not guards.allow_empty:
         # Removing needs a reason: an empty audience is more often a broken query than a wish.
-        level = Level.STOP if sync.mode is Mode.MIRROR else Level.WARN
+        level = Level.STOP if sync.mode is Mode.MIRROR and plan.operations else Level.WARN
         yield Verdict("empty_audience", level, f"audience {sync.audience.name} is empty at {plan.partition}")
     if Change.LEFT in sync.verbs and plan.told:
         share, limit = 100 * removed / plan.told, max_removed_percent(guards, plan.told)

@@ -7,6 +7,7 @@ The ledger's append-only tail: one line per thing asked or answered, durable bef
     {"n": 3, "kind": "answered", "plan": …, "rows": [[0, 0]], "fate": …, "except": […]}
     {"n": 4, "kind": "task", "plan": …, "rows": [[1, 9]], "task": …}
     {"n": 5, "kind": "in_step", "partition": …, …}                nothing was owed
+    {"n": 6, "kind": "replaced", "plan": …, "identity": …}        all that a new identity mapping adds is in
 
 Rows are numbers of a plan's rows, as ranges: no person's data is in here. A line
 without its newline is one that a crash cut off, and never was.
@@ -14,9 +15,10 @@ without its newline is one that a crash cut off, and never was.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -37,6 +39,7 @@ COLUMNS = {
     "untouched": "BOOLEAN",
     "final": "BOOLEAN",
     "request": "VARCHAR",
+    "unsure": "BOOLEAN",
     "except": """STRUCT(
         "row" BIGINT, fate VARCHAR, reason VARCHAR, status SMALLINT, untouched BOOLEAN, final BOOLEAN, request VARCHAR
     )[]""",
@@ -58,7 +61,8 @@ class Journal:
     Appending makes lines survive this process; `flush` makes them survive the machine.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, witness: Callable[[str], None] = lambda step: None) -> None:
+        self._witness = witness
         folder(path.parent)
         if not path.exists():
             _start(path)
@@ -75,26 +79,39 @@ class Journal:
         """Write one line."""
         line = json.dumps({"n": self._next, "kind": kind, **values}, ensure_ascii=False, separators=(",", ":"))
         data = line.encode() + b"\n"
-        written = os.write(self._file, data)
-        if written != len(data):
-            # A full disk may take a part: cut it off, so that the next line starts on a line of its own.
-            os.ftruncate(self._file, os.fstat(self._file).st_size - written)
-            raise OSError(28, "no space left for the journal", str(self.path))
+        try:
+            written = os.write(self._file, data)
+            if written != len(data):
+                # A full disk may take a part: cut it off, so that the next line starts on a line of its own.
+                os.ftruncate(self._file, os.fstat(self._file).st_size - written)
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        except OSError as error:
+            raise self._unwritable(error) from error
         self._next += 1
+        self._witness(kind)
 
     def flush(self) -> None:
         """Make every line durable."""
-        os.fdatasync(self._file)
+        try:
+            os.fdatasync(self._file)
+        except OSError as error:
+            raise self._unwritable(error) from error
+        self._witness("flushed")
+
+    def _unwritable(self, error: OSError) -> RepairState:
+        return RepairState(f"the journal {self.path} can't be written, nothing more is asked: {error.strerror}")
 
     def asked(self, plan: str, rows: Iterable[int], moment: str) -> None:
         """Write durably that *rows* of *plan* are about to be asked."""
         self.append("asked", plan=plan, rows=spans(rows), moment=moment)
         self.flush()
 
-    def answered(self, plan: str, batch: Batch, receipt: Receipt, moment: str) -> None:
-        """Write what became of every operation of *batch*."""
+    def answered(self, plan: str, batch: Batch, receipt: Receipt, moment: str, *, unsure: bool = False) -> None:
+        """Write what became of every operation of *batch*; *unsure*: an earlier attempt may have been applied."""
         exceptions = [{"row": row, **_outcome(outcome)} for row, outcome in receipt.except_for.items()]
         values = {"rows": spans(batch.rows), **_outcome(receipt.everyone), "moment": moment}
+        if unsure:
+            values["unsure"] = True
         self.append("answered", plan=plan, **values, **({"except": exceptions} if exceptions else {}))
 
     def restart(self) -> None:
@@ -103,6 +120,7 @@ class Journal:
         _start(self.path)
         self.id, self._next = _recover(self.path)
         self._file = os.open(self.path, os.O_WRONLY | os.O_APPEND)
+        self._witness("restarted")
 
     def close(self) -> None:
         """Close the file; what was appended stays."""

@@ -18,7 +18,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -98,7 +98,7 @@ class Ledger:
 
     def journal(self) -> Journal:
         """Open the journal to append to it. The account's lock must be held."""
-        return Journal(self.journal_file)
+        return Journal(self.journal_file, self.state.witness)
 
     def fold(self, journal: Journal) -> None:
         """
@@ -113,6 +113,7 @@ class Ledger:
         with self.writing() as connection:
             fold.outcomes(connection, self.target, self.state, self.journal_file)
             fold.fold(connection, self.target, self.state, self.journal_file, journal.id)
+        self.state.witness("folded")
         journal.restart()
 
     @contextmanager
@@ -181,7 +182,10 @@ class Ledger:
         """
         with self.writing() as connection:
             rows(connection, "BEGIN")
-            fold.set_meta(connection, reassert_before=now.isoformat())
+            told: dict[str, str] = dict(rows(connection, "SELECT key, value FROM meta WHERE key = 'last_at'"))
+            before = max(now.astimezone(UTC).isoformat(), told.get("last_at", ""))
+            # What is told next gets a later moment, even if the clock goes back.
+            fold.set_meta(connection, reassert_before=before, last_at=before)
             fold.move(connection, "reassert", now)  # Plans that were made before no longer fit.
             rows(connection, "COMMIT")
 

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from .clock import Clock
 from .destinations.base import Limits
-from .errors import ContinueLater
+from .errors import ContinueLater, RepairState
 from .state import write_text
 
 CAREFUL = 0.98
@@ -48,28 +48,38 @@ class Pacer:
         """Wait until a request may be sent. Raises ContinueLater when that isn't soon."""
         self._spend()
         while True:
-            pause = (self._paused_until - self._clock.now()).total_seconds() if self._paused_until else 0.0
-            if pause > PATIENCE:
-                self._give_back()
-                assert self._paused_until is not None
-                raise ContinueLater(
-                    f"the service asks to wait until {self._paused_until:%H:%M:%S} UTC", self._paused_until
-                )
-            if pause > 0:
+            while pause := self._pause():
                 await self._clock.sleep(pause)
-                continue
-            self._paused_until = None
-            break
-        if self._rate:
-            now = self._clock.monotonic()
-            mine = max(self._next, now)
-            self._next = mine + 1 / self._rate
-            if mine > now:
-                await self._clock.sleep(mine - now)
-            if not self._known:
-                self._rate *= 1 + 0.01 / max(1.0, self._rate / 10)  # Creep up: about 10 % a second.
+            wait = self._slot()
+            if wait:
+                await self._clock.sleep(wait)
+            if not (wait and self._pause()):  # A pause that began while waiting for the slot holds here too.
+                break
         self.calls += 1
         self._recent.append(self._clock.monotonic())
+
+    def _pause(self) -> float:
+        """Return the seconds until the service listens again; raises ContinueLater where they are too many."""
+        if self._paused_until is None:
+            return 0.0
+        pause = (self._paused_until - self._clock.now()).total_seconds()
+        if pause > PATIENCE:
+            self._give_back()
+            raise ContinueLater(f"the service asks to wait until {self._paused_until:%H:%M:%S} UTC", self._paused_until)
+        if pause <= 0:
+            self._paused_until = None
+        return max(pause, 0.0)
+
+    def _slot(self) -> float:
+        """Take the next place in the row, and return the seconds until it comes."""
+        if not self._rate:
+            return 0.0
+        now = self._clock.monotonic()
+        mine = max(self._next, now)
+        self._next = mine + 1 / self._rate
+        if not self._known:
+            self._rate *= 1 + 0.01 / max(1.0, self._rate / 10)  # Creep up: about 10 % a second.
+        return mine - now
 
     def refused(self, wait: float) -> None:
         """Take note of a 429: everybody waits *wait* seconds, and an unknown limit is now known to be near."""
@@ -122,15 +132,19 @@ class Pacer:
 
     def _read(self) -> tuple[str, int, int, datetime | None]:
         today = self._clock.now().date().isoformat()
+        if not self._path.exists():
+            return today, 0, 0, None
         try:
             kept = json.loads(self._path.read_text())
-        except (OSError, ValueError):
-            return today, 0, 0, None
-        paused = datetime.fromisoformat(kept["paused_until"]) if kept.get("paused_until") else None
+            day, calls = str(kept["day"]), int(kept["calls"])
+            paused = datetime.fromisoformat(kept["paused_until"]) if kept["paused_until"] else None
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            # To start at nothing would renew the day's budget.
+            raise RepairState(
+                f"{self._path} is damaged and nobody knows what is left of today's calls: delete it to start anew"
+            ) from error
         # A clock that went back must not renew the budget.
-        if kept.get("day", "") < today:
-            return today, 0, 0, paused
-        return kept["day"], int(kept["calls"]), 0, paused
+        return (today, 0, 0, paused) if day < today else (day, calls, 0, paused)
 
     def _write(self) -> None:
         kept = {

@@ -9,6 +9,8 @@ from datetime import datetime
 from pathlib import Path
 
 import duckdb
+import pyarrow
+from pyarrow import parquet
 
 from .audience import Audience, History
 from .engines.duckdb import Source, first_line, memory, rows
@@ -108,16 +110,16 @@ def _read(audience: Audience, path: Path, *, kept: bool = False) -> Snapshot:
             )
     except duckdb.Error as error:
         raise RepairState(f"the snapshot {path} can't be read, take it again: {first_line(error)}") from error
-    taken_at = datetime.fromisoformat(_footer(path)["taken_at"])
+    footer = _footer(path)
+    if "taken_at" not in footer:
+        raise RepairState(f"{path} is no snapshot that was taken here: take it again")
+    taken_at = datetime.fromisoformat(footer["taken_at"])
     return Snapshot(path, count, nulls, count - nulls - different, columns, content_digest(path), taken_at, kept)
 
 
 def _footer(path: Path) -> dict[str, str]:
     try:
-        with memory() as connection:
-            found = rows(
-                connection, f"SELECT decode(key), decode(value) FROM parquet_kv_metadata({literal(str(path))})"
-            )
-    except duckdb.Error:
+        found: Mapping[bytes, bytes] = parquet.read_metadata(path).metadata or {}
+    except (pyarrow.ArrowException, OSError):
         return {}  # Damaged: whoever reads it says so, whoever takes it again replaces it.
-    return dict(found)
+    return {name.decode(errors="replace"): value.decode(errors="replace") for name, value in found.items()}

@@ -11,9 +11,9 @@ Where everything lies: one root folder, private to its owner.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from .errors import RepairState
@@ -21,11 +21,21 @@ from .model import Address
 from .naming import filename
 
 
+def _unwatched(step: str) -> None:
+    pass
+
+
 @dataclass(frozen=True)
 class State:
-    """The state's root folder."""
+    """
+    The state's root folder.
+
+    *witness* is told of every step right after it was written: whoever wants to
+    know what a crash there leaves dies in it.
+    """
 
     root: Path
+    witness: Callable[[str], None] = field(default=_unwatched, repr=False, compare=False)
 
     def snapshot(self, audience: str, partition: str) -> Path:
         """The frozen rows of an audience at one partition."""
@@ -55,7 +65,9 @@ class State:
 def folder(path: Path) -> Path:
     """Make *path* and what leads to it, readable by the owner only, and return it."""
     try:
-        path.mkdir(parents=True, exist_ok=True, mode=0o700)
+        for missing in reversed([each for each in (path, *path.parents) if not each.exists()]):
+            missing.mkdir(exist_ok=True, mode=0o700)  # With parents=True only the last one would get the mode.
+        path.mkdir(exist_ok=True)
     except OSError as error:
         raise RepairState(f"the state folder {path} can't be made: {error.strerror}") from error
     return path

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import asyncio
 import random
+import re
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from email.utils import parsedate_to_datetime
 from http.cookiejar import DefaultCookiePolicy
@@ -33,17 +34,26 @@ UNSENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.Uns
 FIRST_WAIT, LONGEST_WAIT = 0.5, 30.0
 """Seconds of the exponential backoff, before jitter."""
 
+LONGEST_PAUSE = 86_400.0
+"""A service that asks to wait for longer is asked again after so many seconds."""
+
 THROTTLED_FOR = 300.0
 """A call that was told 429 for so many seconds ends the run, which goes on later."""
 
 
 @dataclass(frozen=True)
 class Held:
-    """How a conversation ended: its receipt, and what ends the run with it."""
+    """
+    How a conversation ended: its receipt, and what ends the run with it.
+
+    *unreached* says that the service was not there; *unsure* that some call had to
+    be sent again although it may have been applied.
+    """
 
     receipt: Receipt
     halt: Exception | None = None
     unreached: bool = False
+    unsure: bool = False
 
 
 class Interrupted(asyncio.CancelledError):
@@ -66,7 +76,7 @@ class Wire:
     ) -> Held:
         """Run *conversation* to its receipt, which is total whatever happens on the way."""
         halt: Exception | None = None
-        unreached = False
+        unreached = unsure = changed = False
         try:
             step = next(conversation)
             while True:
@@ -82,16 +92,21 @@ class Wire:
                     raise Interrupted(_closed(conversation, lost)) from None
                 except _Lost as lost_call:
                     halt, unreached = lost_call.halt, lost_call.outcome.untouched
-                    step = conversation.throw(Unanswered(lost_call.outcome))
+                    unsure = unsure or not lost_call.outcome.untouched
+                    # What an earlier call of this conversation did can't be taken back.
+                    outcome = replace(lost_call.outcome, untouched=lost_call.outcome.untouched and not changed)
+                    step = conversation.throw(Unanswered(outcome))
                 else:
+                    unsure = unsure or response.extensions["repeated"]
+                    changed = changed or (step.method != "GET" and response.is_success)
                     step = conversation.send(response)
         except StopIteration as end:
             receipt: Receipt = end.value
-            return Held(receipt, halt, unreached)
+            return Held(receipt, halt, unreached, unsure)
         except Unanswered as error:
-            return Held(Receipt(error.outcome), halt, unreached)
+            return Held(Receipt(error.outcome), halt, unreached, unsure)
         except Halt as error:
-            return Held(error.receipt, error.error)
+            return Held(error.receipt, error.error, unsure=unsure)
 
     async def ask(self, question: Question) -> None:
         """Run *question* to its end; what must be fixed is raised."""
@@ -139,7 +154,9 @@ class Wire:
             async with asyncio.timeout(self._connection.timeout):
                 return await self._client.send(request)
         except ZeotapError as error:  # The token could not be had: this call was not sent.
-            raise trial.lost(str(error), error) from None
+            trial.failures += 1
+            if not error.retryable or trial.failures > self._connection.retries:
+                raise trial.lost(str(error), error) from None
         except (httpx.TransportError, httpx.DecodingError, TimeoutError) as error:
             unsent = self._unsent(error)
             trial.unsure = trial.unsure or not unsent
@@ -164,11 +181,11 @@ class Wire:
             wait = asked if asked is not None else _backoff(1 + trial.refusals)
             trial.refusals += 1
             trial.throttled += wait
-            if trial.throttled > THROTTLED_FOR:
+            self._pacer.refused(wait)  # Too long a wait ends the run at the next turn.
+            if wait <= PATIENCE and trial.throttled > THROTTLED_FOR:
                 until = self._clock.now() + timedelta(seconds=PATIENCE)
                 later = ContinueLater(f"{_host(self._connection)} has answered 429 for minutes", until)
                 raise trial.lost("HTTP 429", later)
-            self._pacer.refused(wait)
             return True
         if status not in TRANSIENT:
             return False
@@ -278,12 +295,14 @@ class _BoundedStream(httpx.AsyncByteStream):
 def retry_after(response: httpx.Response, clock: Clock) -> float | None:
     """Return the seconds that *response* asks to wait, from a number or an HTTP date; None where it doesn't say."""
     asked = response.headers.get("Retry-After", "").strip()
-    if asked.isdigit():
-        return float(asked)
     try:
-        return max(0.0, (parsedate_to_datetime(asked) - clock.now()).total_seconds())
+        if re.fullmatch(r"\d{1,9}(\.\d+)?", asked, re.ASCII):
+            seconds = float(asked)
+        else:
+            seconds = (parsedate_to_datetime(asked) - clock.now()).total_seconds()
     except (ValueError, TypeError):
         return None
+    return min(max(0.0, seconds), LONGEST_PAUSE)
 
 
 def _closed(conversation: Conversation, outcome: Outcome) -> Receipt:

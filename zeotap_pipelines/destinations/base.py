@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 from urllib.parse import urlsplit
@@ -13,7 +13,20 @@ import httpx
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from ..mapping import Kind
-from ..model import ACCEPTED, MODES, Address, Batch, Change, Conversation, Fate, Mode, Outcome, Question, Verb
+from ..model import (
+    ACCEPTED,
+    MODES,
+    Address,
+    Batch,
+    Change,
+    Conversation,
+    Fate,
+    Mode,
+    Operation,
+    Outcome,
+    Question,
+    Verb,
+)
 from ..naming import NAME
 
 TRANSIENT = frozenset({408, 425, 429, 500, 502, 503, 504})
@@ -85,6 +98,10 @@ class Visit:
     """What a target's conversations have learnt in this run, for those that follow."""
 
     known: dict[str, Any] = field(default_factory=dict)
+    fields: tuple[str, ...] = ()
+    """The destination fields that the sync maps."""
+    constants: Mapping[str, str] = field(default_factory=dict)
+    """Those of them that it maps to a constant, with their values."""
 
 
 class Target(ABC):
@@ -98,9 +115,6 @@ class Target(ABC):
     service: ClassVar[str]
     kind: ClassVar[str]
     verbs: ClassVar[frozenset[Verb]]
-    identity: ClassVar[tuple[str, ...]]
-    """The fields that identify a row, the primary one first: the first that is present is the key."""
-
     required: ClassVar[tuple[str, ...]] = ()
     """The fields that a mapping must name, besides an identity."""
 
@@ -109,6 +123,9 @@ class Target(ABC):
 
     email: ClassVar[frozenset[str]] = frozenset()
     """The identity fields that are compared without regard to case."""
+
+    composite: ClassVar[bool] = False
+    """Whether all identity fields together are the key, rather than the first that is present."""
 
     exact: ClassVar[frozenset[str]] = frozenset()
     """The identity fields that are compared byte for byte; all others are trimmed."""
@@ -126,10 +143,23 @@ class Target(ABC):
     """Whether batches must arrive in the order of their moments, one at a time."""
 
     items: ClassVar[int] = 1
-    """How many operations fit into one batch."""
+    """How many operations fit into one batch, unless `batch_items` says otherwise."""
 
     max_bytes: ClassVar[int | None] = None
     """How many bytes of bodies fit into one batch."""
+
+    notes: ClassVar[tuple[str, ...]] = ()
+    """What the reader of a summary must know, because the service gives no sign of it."""
+
+    @property
+    @abstractmethod
+    def identity(self) -> tuple[str, ...]:
+        """The fields that identify a row, the primary one first: the first that is present is the key."""
+
+    @property
+    def date_format(self) -> str | None:
+        """How dates and times are written where the mapping doesn't say; None leaves them in ISO 8601."""
+        return None
 
     @property
     @abstractmethod
@@ -148,6 +178,18 @@ class Target(ABC):
             for mode, verbs in MODES.items()
             if set(verbs.values()) <= cls.verbs
         }
+
+    def check(self, mode: Mode, fields: Collection[str]) -> None:
+        """Refuse a *mode* or mapped *fields* that this very target can't take. Raises FixDeclaration."""
+        return
+
+    def apart(self, operation: Operation) -> str | None:
+        """Return what must not overlap: operations of the same text are never in flight together. None: any may be."""
+        return None
+
+    def batch_items(self, verb: Verb) -> int:
+        """Return how many operations of *verb* fit into one batch."""
+        return self.items
 
     def invalid(self) -> Iterable[tuple[str, str]]:
         """

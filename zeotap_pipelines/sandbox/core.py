@@ -6,9 +6,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from zeotap_pipelines.sandbox.agillic import Agillic
+from zeotap_pipelines.sandbox.agillic_settings import AgillicSettings
+from zeotap_pipelines.sandbox.crowdtwist import CrowdTwist, CrowdTwistSettings
 from zeotap_pipelines.sandbox.faults import Faults
 from zeotap_pipelines.sandbox.kognitiv import Kognitiv, KognitivSettings
 from zeotap_pipelines.sandbox.messages import Request, split_target
+from zeotap_pipelines.sandbox.moengage import MoEngage, MoEngageSettings
 from zeotap_pipelines.sandbox.service import Answer, Clock, Service
 from zeotap_pipelines.sandbox.store import Entry, Store
 
@@ -26,12 +30,20 @@ class Sandbox:
         clock: Clock = time.time,
         seed: int = 0,
         kognitiv: KognitivSettings | None = None,
+        moengage: MoEngageSettings | None = None,
+        crowdtwist: CrowdTwistSettings | None = None,
+        agillic: AgillicSettings | None = None,
     ) -> None:
         self.clock = clock
         self.faults = Faults(seed)
         self._store = Store(path)
         self.kognitiv = Kognitiv(self._store, self.faults, clock, kognitiv or KognitivSettings())
-        self.services: dict[str, Service] = {service.name: service for service in (self.kognitiv,)}
+        self.moengage = MoEngage(self._store, self.faults, clock, moengage or MoEngageSettings())
+        self.crowdtwist = CrowdTwist(self._store, self.faults, clock, crowdtwist or CrowdTwistSettings())
+        self.agillic = Agillic(self._store, self.faults, clock, agillic or AgillicSettings())
+        self.services: dict[str, Service] = {
+            service.name: service for service in (self.kognitiv, self.moengage, self.crowdtwist, self.agillic)
+        }
 
     def __enter__(self) -> "Sandbox":
         return self

@@ -89,6 +89,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--port", type=int, default=0, help="0 takes a free port (default)")
     parser.add_argument("--state", type=Path, metavar="DIR", help="keep the state here (default: in memory)")
     parser.add_argument("--faults", type=Path, metavar="FILE.json", help="faults to inject from the start")
+    parser.add_argument(
+        "--attached", action="store_true", help="end when standard input is closed: with who started it"
+    )
     chosen = parser.parse_args(arguments)
     # Both interrupt: a shell that starts this in the background has SIGINT ignored unless it is asked for.
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -101,7 +104,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 sandbox.faults.load(json.loads(chosen.faults.read_text("utf-8")))
             with running(sandbox, host=chosen.host, port=chosen.port) as address:
                 print(f"sandbox ready at {address}", flush=True)
-                threading.Event().wait()
+                if chosen.attached:
+                    sys.stdin.read()
+                else:
+                    threading.Event().wait()
     except KeyboardInterrupt:
         return 0
     except (OSError, RuntimeError, ValueError) as error:

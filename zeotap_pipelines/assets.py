@@ -1,0 +1,296 @@
+"""The asset graph: a snapshot per audience; a diff and a sync per sync. A thin layer over the core."""
+
+# No postponed annotations here: Dagster reads the types of an asset function's parameters.
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import dagster as dg
+import duckdb
+from dagster_duckdb import DuckDBResource
+from pydantic import Field
+
+from . import observability, pipeline
+from . import snapshot as snapshots
+from .delivery import Approval, Summary, Trip
+from .engines.duckdb import copy_query, first_line
+from .errors import AdoptTarget, AskForRestore, ContinueLater, FixQuery, ZeotapError
+from .model import Partition
+from .state import State
+
+if TYPE_CHECKING:
+    from . import sync as core
+    from .components.audience import Audience
+    from .components.connection import ConnectionDeclaration
+    from .components.sync import Sync
+
+SINGLE_RUN = dg.BackfillPolicy.single_run()
+
+RETRIES = dg.RetryPolicy(max_retries=2, delay=30, backoff=dg.Backoff.EXPONENTIAL, jitter=dg.Jitter.PLUS_MINUS)
+"""What is worth another try is tried twice more in the same run; a failure says which is."""
+
+
+class SyncConfig(dg.Config):
+    """What a person may ask of one run of a sync."""
+
+    dry_run: bool = Field(False, description="Send nothing; record what would be sent.")
+    restore: bool = Field(False, description="Go back to a partition older than the newest one delivered.")
+    limit: int | None = Field(None, ge=1, description="A trial: send at most so many operations. Not a delivery.")
+    approve: str | None = Field(None, description="The id of a stopped plan that may be sent all the same.")
+    approved_by: str | None = Field(None, description="Who approves.")
+    reason: str | None = Field(None, description="Why.")
+    adopt: bool = Field(False, description="Go on although the ledger that remembers earlier deliveries is missing.")
+
+    def approval(self) -> Approval | None:
+        """Return the approval, which needs a name and a reason."""
+        if self.approve is None:
+            return None
+        if not (self.approved_by and self.reason):
+            raise dg.Failure("an approval carries approved_by and reason", allow_retries=False)
+        return Approval(self.approve, self.approved_by, self.reason)
+
+
+def state() -> State:
+    """Return where state lies: ``ZEOTAP_STATE``, or ``data/state`` below the working directory."""
+    return State(Path(os.environ.get("ZEOTAP_STATE") or Path("data") / "state").resolve())
+
+
+def snapshot_asset(audience: "Audience") -> dg.AssetsDefinition:
+    """Return the asset ``snapshots/<audience>``: the audience's rows, frozen per partition."""
+    definition = audience.definition()
+
+    @dg.asset(
+        key=["snapshots", audience.name],
+        partitions_def=audience.partitioning(),
+        backfill_policy=SINGLE_RUN,
+        group_name="audiences",
+        kinds={"duckdb", "parquet"},
+        owners=audience.owners or None,
+        description=observability.describe_audience(audience),
+        required_resource_keys={audience.source},
+        metadata={"query": dg.MetadataValue.md(f"```sql\n{audience.query}\n```"), "declared": audience.place()},
+        tags={"zeotap/audience": audience.name},
+    )
+    def snapshot(context: dg.AssetExecutionContext):  # type: ignore[no-untyped-def]
+        source = _Warehouse(getattr(context.resources, audience.source))
+        with _failing():
+            for partition in _partitions(context, audience):
+                taken = snapshots.take(
+                    definition, partition, source, state(), run=context.run_id, now=datetime.now(UTC)
+                )
+                found = observability.of_snapshot(taken)
+                context.log.info(f"{audience.name} at {partition}: {taken.rows:,} rows")
+                if not context.has_partition_key_range:
+                    return dg.MaterializeResult(metadata=found)
+                context.add_asset_metadata(found, partition_key=partition.key)
+        return dg.MaterializeResult()
+
+    return snapshot
+
+
+def diff_asset(
+    declared: "Sync", definition: "core.Sync", audience: "Audience", connection: "ConnectionDeclaration"
+) -> dg.AssetsDefinition:
+    """Return the asset ``diffs/<sync>``: the plan, with the guards as blocking checks."""
+    key = dg.AssetKey(["diffs", declared.name])
+    partitioning = audience.partitioning()
+
+    @dg.asset(
+        **_common(declared, definition, audience, connection),
+        key=key,
+        deps=[dg.AssetKey(["snapshots", audience.name])],
+        kinds={"duckdb", "diff"},
+        description=f"What would be sent: {observability.describe_sync(definition)}",
+        check_specs=[
+            dg.AssetCheckSpec(name, asset=key, blocking=True, description=says, partitions_def=partitioning)
+            for name, says in observability.GUARDS.items()
+        ],
+    )
+    def diff(context: dg.AssetExecutionContext):  # type: ignore[no-untyped-def]
+        with _failing():
+            *older, newest = _partitions(context, audience)
+            plan = pipeline.plan(definition, newest, state(), run=context.run_id)
+        context.log.info(observability.plan_line(plan))
+        metadata = observability.of_plan(plan, definition, connection.limits(), state())
+        if context.has_partition_key_range:
+            for partition in older:
+                context.add_asset_metadata({"superseded_by": newest.key}, partition_key=partition.key)
+            context.add_asset_metadata(metadata, partition_key=newest.key)
+            metadata = {}
+        return dg.MaterializeResult(metadata=metadata, check_results=list(observability.guard_results(plan)))
+
+    return diff
+
+
+def sync_asset(
+    declared: "Sync", definition: "core.Sync", audience: "Audience", connection: "ConnectionDeclaration"
+) -> dg.AssetsDefinition:
+    """Return the asset ``syncs/<sync>``: green where the partition was delivered or superseded, and nowhere else."""
+    key = dg.AssetKey(["syncs", declared.name])
+
+    @dg.asset(
+        **_common(declared, definition, audience, connection),
+        key=key,
+        deps=[dg.AssetKey(["diffs", declared.name])],
+        kinds={definition.target.service},
+        description=f"Sends it: {observability.describe_sync(definition)}",
+        required_resource_keys={connection.name},
+        pool=f"{connection.service}/{connection.account}",
+        output_required=False,
+        retry_policy=RETRIES,
+        check_specs=[
+            dg.AssetCheckSpec(name, asset=key, description=says, partitions_def=audience.partitioning())
+            for name, says in observability.OUTCOMES.items()
+        ],
+    )
+    def sync(context: dg.AssetExecutionContext, config: SyncConfig):  # type: ignore[no-untyped-def]
+        with _failing():
+            *older, newest = _partitions(context, audience)
+            if config.dry_run:
+                plan = pipeline.plan(definition, newest, state(), run=context.run_id)
+                metadata = observability.of_plan(plan, definition, connection.limits(), state())
+                _observe(context, newest, {"dry_run": True, **metadata})
+                return
+            if not config.adopt:
+                _ledger_is_whole(context, definition)
+            trip = Trip(
+                state(),
+                getattr(context.resources, connection.name).connection(),
+                context.run_id,
+                on_progress=observability.Progress(context.log.info),
+            )
+            try:
+                summary = pipeline.carry_out(
+                    definition,
+                    newest,
+                    trip,
+                    approval=config.approval(),
+                    restore=config.restore,
+                    limit=config.limit,
+                    wait=declared.wait_for_account,
+                )
+            except AskForRestore as superseded:
+                context.log.info(str(superseded))
+                said = {"superseded": str(superseded)}
+                yield from _green(context, definition, [*older, newest], said, Summary("", newest.key))
+                return
+        metadata = observability.of_summary(summary, definition, state(), context.run_id, config.approval())
+        context.log.info(observability.summary_line(summary))
+        if summary.complete and config.limit is None:
+            yield from _green(context, definition, [*older, newest], metadata, summary)
+            return
+        _observe(context, newest, metadata)
+        if isinstance(summary.error, ContinueLater) or (config.limit is not None and not summary.error):
+            return  # Not green, not failed: what is left is owed, and a later run goes on.
+        error = summary.error
+        retryable = error.retryable if isinstance(error, ZeotapError) else error is None
+        raise dg.Failure(observability.summary_line(summary), metadata=metadata, allow_retries=retryable)
+
+    return sync
+
+
+def _common(
+    declared: "Sync", definition: "core.Sync", audience: "Audience", connection: "ConnectionDeclaration"
+) -> dict[str, Any]:
+    return {
+        "partitions_def": audience.partitioning(),
+        "backfill_policy": SINGLE_RUN,
+        "group_name": connection.name,
+        "owners": declared.owners or audience.owners or None,
+        "tags": {"zeotap/audience": audience.name, "zeotap/mode": definition.mode.value},
+        "metadata": {"target": str(definition.address), "declared": declared.place()},
+    }
+
+
+def _green(
+    context: dg.AssetExecutionContext,
+    definition: "core.Sync",
+    partitions: list[Partition],
+    metadata: Mapping[str, Any],
+    summary: Summary,
+) -> Iterator[dg.MaterializeResult[None]]:
+    """Materialize every partition of the run: the newest delivered, the others superseded by it."""
+    stands = observability.standing(definition, state())
+    *older, newest = partitions
+    if context.has_partition_key_range:
+        for partition in older:
+            context.add_asset_metadata({"superseded_by": newest.key, **stands}, partition_key=partition.key)
+        context.add_asset_metadata({**metadata, **stands}, partition_key=newest.key)
+        metadata = stands = {}
+    checked = list(observability.outcome_results(summary))
+    yield dg.MaterializeResult(metadata={**metadata, **stands}, check_results=checked)
+
+
+def _observe(context: dg.AssetExecutionContext, partition: Partition, metadata: Mapping[str, Any]) -> None:
+    """Record what happened without calling the partition delivered."""
+    key = partition.key if context.has_partition_key or context.has_partition_key_range else None
+    context.log_event(dg.AssetObservation(context.asset_key, partition=key, metadata=dict(metadata)))
+
+
+def _ledger_is_whole(context: dg.AssetExecutionContext, definition: "core.Sync") -> None:
+    """
+    Refuse to go on where Dagster remembers a delivery to this target that the ledger doesn't.
+
+    Missing state is not a first run: without the ledger nobody would ever be removed.
+    """
+    event = context.instance.get_latest_materialization_event(context.asset_key)
+    found = event.asset_materialization.metadata if event and event.asset_materialization else {}
+    if "address" not in found or found["address"].value != str(definition.address):
+        return
+    recorded = int(found["generation"].value)  # type: ignore[call-overload]
+    known = observability.standing(definition, state())["generation"]
+    if known < recorded:
+        raise AdoptTarget(
+            f"Dagster remembers deliveries to {definition.address} that its ledger in {state().root} doesn't know "
+            f"({recorded} against {known}): restore the state folder, or set adopt to tell the target everything again "
+            "(members who left meanwhile then stay in it)"
+        )
+
+
+def _partitions(context: dg.AssetExecutionContext, audience: "Audience") -> list[Partition]:
+    """Return the partitions of this run, oldest first."""
+    definition = audience.partitioning()
+    if definition is None:
+        now = datetime.now(UTC)
+        taken = state().snapshot(audience.name, "all")
+        if context.asset_key.path[0] != "snapshots" and taken.exists():
+            now = snapshots.read(audience.definition(), Partition(now, now, "all"), state()).taken_at
+        return [Partition(now, datetime(1970, 1, 1, tzinfo=UTC), "all")]
+    found = []
+    for key in context.partition_keys:
+        window = definition.time_window_for_partition_key(key)
+        found.append(Partition(window.end, window.start, key))
+    return sorted(found)
+
+
+@dataclass(frozen=True)
+class _Warehouse:
+    """A DuckDBResource as a source: opened read-only, closed whatever happens."""
+
+    resource: DuckDBResource
+
+    def write(self, query: str, parameters: Mapping[str, object], path: Path, metadata: Mapping[str, str]) -> None:
+        """Write the rows of *query* to *path* as Parquet."""
+        if not Path(self.resource.database).is_file():
+            raise FixQuery(f"the warehouse {self.resource.database} does not exist")
+        try:
+            with self.resource.get_connection() as connection:
+                try:
+                    copy_query(connection, query, parameters, path, metadata)
+                finally:
+                    connection.close()
+        except duckdb.Error as error:
+            raise FixQuery(f"the warehouse {self.resource.database} can't be opened: {first_line(error)}") from error
+
+
+@contextmanager
+def _failing() -> Iterator[None]:
+    """Turn an error that a person must mend into a failure of one sentence, retried only where that can help."""
+    try:
+        yield
+    except ZeotapError as error:
+        raise dg.Failure(f"{type(error).__name__}: {error}", allow_retries=error.retryable) from None

@@ -1,0 +1,102 @@
+"""An audience as a component: the asset ``snapshots/<name>``."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Annotated, Literal
+
+import dagster as dg
+
+from .. import audience as core
+from ..assets import snapshot_asset
+from ..errors import FixDeclaration
+from .connection import DuckDBWarehouse, Name
+from .declaration import Declaration, catalog, refer
+from .scaffolding import Example
+
+CADENCES = ("hourly", "daily", "weekly", "monthly", "none")
+HISTORIES = [history.value for history in core.History]
+
+
+@cache
+def partitions(cadence: str, start: str, end: str | None, timezone: str) -> dg.TimeWindowPartitionsDefinition | None:
+    """Return the one partitions definition that all audiences of the same cadence share; None for ``none``."""
+    if cadence == "none":
+        return None
+    kinds: dict[str, type[dg.TimeWindowPartitionsDefinition]] = {
+        "hourly": dg.HourlyPartitionsDefinition,
+        "daily": dg.DailyPartitionsDefinition,
+        "weekly": dg.WeeklyPartitionsDefinition,
+        "monthly": dg.MonthlyPartitionsDefinition,
+    }
+    return kinds[cadence](start_date=start, end_date=end, timezone=timezone)  # type: ignore[call-arg]
+
+
+class _AudienceExample(Example):
+    text = """\
+        type: {type}
+        attributes:
+          # Letters, digits and underscores.
+          name: {name}
+          # A DuckDBWarehouse by its name.
+          source: warehouse
+          # The columns that identify a row.
+          key: [customer_id]
+          partitions: daily
+          start: "1997-01-01"
+          # $start and $end are the partition's window; the end is not part of it.
+          query: |
+            select customer_id
+            from purchases
+            where purchased_on >= $start - interval 89 days and purchased_on < $end
+            group by customer_id
+        """
+
+
+@dg.scaffold_with(_AudienceExample)
+class Audience(Declaration):
+    """A named query over a source, frozen per partition as the asset snapshots/<name>."""
+
+    name: Name
+    source: Annotated[str, dg.Resolver.default(description="Name of a DuckDBWarehouse")]
+    query: Annotated[
+        str,
+        dg.Resolver.default(
+            description="One SELECT; may use $start, $end (local), $start_utc, $end_utc and $partition as parameters"
+        ),
+    ]
+    key: Annotated[list[str], dg.Resolver.default(description="The columns that identify a row")]
+    partitions: Annotated[
+        Literal["hourly", "daily", "weekly", "monthly", "none"],
+        dg.Resolver.default(description="How time is cut", json_schema_extra={"enum": list(CADENCES)}),
+    ] = "daily"
+    start: Annotated[str, dg.Resolver.default(description="The first partition, for example 2026-01-01")] = "2026-01-01"
+    end: Annotated[
+        str | None, dg.Resolver.default(description="Where the partitions end, if they do; not part of them")
+    ] = None
+    timezone: str = "UTC"
+    history: Annotated[
+        Literal["as_of", "current"],
+        dg.Resolver.default(
+            description="as_of: the query uses the window; current: it knows only today, past partitions are refused",
+            json_schema_extra={"enum": HISTORIES},
+        ),
+    ] = "as_of"
+    description: str | None = None
+    owners: Annotated[list[str], dg.Resolver.default(description="E-mail addresses or team:name")] = []
+
+    def definition(self) -> core.Audience:
+        """Return the audience as the core knows it."""
+        try:
+            return core.Audience(self.name, self.query, tuple(self.key), core.History(self.history))
+        except FixDeclaration as error:
+            raise self.error("name", says=str(error)) from None
+
+    def partitioning(self) -> dg.TimeWindowPartitionsDefinition | None:
+        """Return how the audience is cut into partitions."""
+        return partitions(self.partitions, self.start, self.end, self.timezone)
+
+    def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:
+        """Return the snapshot asset."""
+        refer(self, "source", catalog(context, DuckDBWarehouse))
+        return dg.Definitions(assets=[snapshot_asset(self)])

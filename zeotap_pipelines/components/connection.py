@@ -1,0 +1,155 @@
+"""
+Connections and sources as components: each becomes a Dagster resource of its name.
+
+The attributes of a connection are the settings of the service's connection class,
+so that the two can't differ. A secret is declared by the name of the environment
+variable that holds it, and read when a run needs it.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any, ClassVar, Literal, get_args, get_origin
+
+import dagster as dg
+import pydantic
+from dagster_duckdb import DuckDBResource
+from pydantic import Field, SecretStr, ValidationError
+
+from ..destinations.base import Connection, Limits
+from .declaration import Declaration, DeclarationError, _place
+
+VARIABLE = "^[A-Z_][A-Z0-9_]*$"
+
+Name = Annotated[
+    str,
+    dg.Resolver.default(
+        description="A name of your own: letters, digits, underscores", json_schema_extra={"pattern": "^[A-Za-z0-9_]+$"}
+    ),
+]
+
+
+def _variable(context: dg.ResolutionContext, value: str) -> dg.EnvVar:
+    if not re.fullmatch(VARIABLE, value):  # The value itself is never repeated: it may be a secret pasted by mistake.
+        place = _place(context.source_position_tree, context.path)
+        raise DeclarationError(
+            f"{place}: {context.path[-1]} takes the name of an environment variable (such as MY_CLIENT_SECRET), "
+            "not the secret itself"
+        )
+    return dg.EnvVar(value)
+
+
+def _secret(description: str) -> Any:
+    says = f"Name of the environment variable that holds it. {description}"
+    schema = {"pattern": VARIABLE}
+    resolver = dg.Resolver(
+        _variable, model_field_type=str, inject_before_resolve=False, description=says, json_schema_extra=schema
+    )
+    return Annotated[dg.EnvVar, resolver]
+
+
+class ConnectionResource(dg.ConfigurableResource):  # type: ignore[type-arg]
+    """One account at one service, as a resource."""
+
+    connection_type: ClassVar[type[Connection]]
+
+    def connection(self) -> Connection:
+        """Return the connection with its secrets."""
+        settings = {name: getattr(self, name) for name in self.connection_type.model_fields}
+        try:
+            return self.connection_type(**settings)
+        except ValidationError as invalid:
+            raise dg.Failure(sentence(invalid), allow_retries=False) from None
+
+
+class ConnectionDeclaration(Declaration):
+    """Base of the connections: one account at one service."""
+
+    model_config = {"arbitrary_types_allowed": True}
+    connection_type: ClassVar[type[Connection]]
+    resource_type: ClassVar[type[ConnectionResource]]
+
+    name: Name
+    account: str
+
+    @property
+    def service(self) -> str:
+        """The service's name."""
+        return self.connection_type.service
+
+    def settings(self) -> dict[str, Any]:
+        """Return the declared settings; secrets are EnvVars."""
+        return {name: getattr(self, name) for name in self.connection_type.model_fields}
+
+    def limits(self) -> Limits:
+        """Return what the account allows; raise DeclarationError where a setting is wrong."""
+        plain: dict[str, Any] = {k: "?" if isinstance(v, dg.EnvVar) else v for k, v in self.settings().items()}
+        try:
+            return self.connection_type(**plain).limits()
+        except ValidationError as invalid:
+            first = invalid.errors()[0]
+            where = first["loc"] or ("name",)
+            raise self.error(*where, says=f"{where[0]}: {_message(first)}") from None
+
+    def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:
+        """Return the resource. Settings that can be judged without the secrets are judged now."""
+        self.limits()
+        return dg.Definitions(resources={self.name: self.resource_type(**self.settings())})
+
+
+def declared(connection: type[Connection]) -> type[ConnectionDeclaration]:
+    """Return the component of a service's connection class, with its settings as attributes."""
+    annotations: dict[str, Any] = {"name": Name}
+    defaults: dict[str, Any] = {}
+    resource: dict[str, Any] = {}
+    for field, info in connection.model_fields.items():
+        kinds = get_args(info.annotation) or (info.annotation,)
+        description = info.description or ""
+        default = ... if info.is_required() else info.get_default(call_default_factory=True)
+        if SecretStr in kinds:
+            secret, text = (_secret(description), str) if default is ... else (_secret(description) | None, str | None)
+            annotations[field] = secret
+            resource[field] = (text, Field(default, repr=False, description=description))
+        else:
+            choice = get_origin(info.annotation) is Literal
+            schema = {"enum": list(get_args(info.annotation))} if choice else None
+            resolver = dg.Resolver.default(description=description, json_schema_extra=schema)
+            annotations[field] = Annotated[info.annotation, resolver]
+            plain = str if choice else info.annotation
+            resource[field] = (plain, Field(default, description=description))
+        if default is not ...:
+            defaults[field] = default
+    name = connection.__name__
+    made: Any = pydantic.create_model(f"{name}Resource", __base__=ConnectionResource, __module__=__name__, **resource)
+    made.connection_type = connection
+    namespace = {
+        "__annotations__": annotations,
+        "__doc__": connection.__doc__,
+        "__module__": "zeotap_pipelines.components",
+        "connection_type": connection,
+        "resource_type": made,
+        **defaults,
+    }
+    return type(f"{name}Connection", (ConnectionDeclaration,), namespace)
+
+
+class DuckDBWarehouse(Declaration):
+    """A DuckDB database that audiences are queried from, opened read-only and only while a query runs."""
+
+    name: Name
+    database: Annotated[str, dg.Resolver.default(description="Path of the file; relative to the project's root")]
+
+    def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:
+        """Return the resource."""
+        path = (context.project_root / self.database).resolve()
+        resource = DuckDBResource(database=str(path), connection_config={"access_mode": "READ_ONLY"})
+        return dg.Definitions(resources={self.name: resource})
+
+
+def sentence(invalid: ValidationError) -> str:
+    """Return what pydantic found wrong, without any value."""
+    return "; ".join(f"{'.'.join(map(str, e['loc']))}: {_message(e)}" for e in invalid.errors(include_input=False))
+
+
+def _message(error: Any) -> str:
+    return str(error["msg"]).removeprefix("Value error, ")

@@ -1,0 +1,48 @@
+"""Kognitiv as components."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import dagster as dg
+
+from ..destinations.kognitiv import Kognitiv, PromotionalMemberGroup
+from .connection import declared
+from .scaffolding import Example
+from .sync import Sync, mode_of
+
+KognitivConnection = declared(Kognitiv)
+
+
+class _Example(Example):
+    text = """\
+        type: {type}
+        attributes:
+          # A name of your own; renaming it later changes nothing at Kognitiv.
+          name: {name}
+          audience: active_members
+          connection: kognitiv
+          # External reference of a manual promotional member group.
+          group: ACTIVE-90D
+          # add, remove or mirror
+          mode: mirror
+          mapping:
+            # Kognitiv's internal member id, not an e-mail address.
+            member_internal_id: customer_id
+          guards:
+            max_removed_percent: 30
+        """
+
+
+@dg.scaffold_with(_Example)
+class KognitivGroupSync(Sync):
+    """Keeps a Kognitiv promotional member group in step with an audience."""
+
+    target_type = PromotionalMemberGroup
+
+    group: Annotated[str, dg.Resolver.default(description="External reference of the promotional member group")]
+    mode: mode_of(PromotionalMemberGroup) = "mirror"  # type: ignore[valid-type]
+
+    def target(self) -> PromotionalMemberGroup:
+        """Return the group."""
+        return PromotionalMemberGroup(self.group)

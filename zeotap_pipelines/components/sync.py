@@ -1,0 +1,133 @@
+"""What all syncs share: one class per target kind derives from this one."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from contextlib import suppress
+from typing import Annotated, Any, ClassVar
+from weakref import WeakKeyDictionary
+
+import dagster as dg
+
+from .. import sync as core
+from ..assets import diff_asset, sync_asset
+from ..destinations.base import Target
+from ..errors import FixDeclaration
+from ..mapping import Field
+from ..model import Address, Mode
+from .audience import Audience
+from .connection import ConnectionDeclaration, Name
+from .declaration import Declaration, catalog, refer
+
+Mapping = Annotated[
+    dict[str, Any],
+    dg.Resolver.default(
+        description="Destination field: a column, or one of column, constant, template with "
+        "trim, case, hash, date_format, send_nulls"
+    ),
+]
+
+
+def mode_of(target: type[Target]) -> Any:
+    """Return the attribute type of the modes that *target* supports."""
+    modes = [mode.value for mode in target.modes()]
+    return Annotated[
+        str, dg.Resolver.default(description=f"One of {', '.join(modes)}", json_schema_extra={"enum": modes})
+    ]
+
+
+class GuardSettings(dg.Model, dg.Resolvable):
+    """What stops a plan before the first request."""
+
+    max_removed_percent: float | None = None
+    max_removed: int | None = None
+    max_added_percent: float | None = None
+    max_set_aside_percent: float = 10.0
+    allow_empty: bool = False
+    stale_after_hours: float | None = None
+
+    def guards(self) -> core.Guards:
+        """Return the guards as the core knows them."""
+        return core.Guards(**self.model_dump())
+
+
+class Sync(Declaration):
+    """Base of the syncs: what goes where, as the assets diffs/<name> and syncs/<name>."""
+
+    target_type: ClassVar[type[Target]]
+
+    name: Name
+    audience: Annotated[str, dg.Resolver.default(description="Name of an audience")]
+    connection: Annotated[str, dg.Resolver.default(description="Name of a connection")]
+    mapping: Mapping
+    mode: str
+    guards: GuardSettings = GuardSettings()
+    reassert_after_hours: Annotated[
+        float | None, dg.Resolver.default(description="Tell members again that were told so many hours ago")
+    ] = None
+    wait_for_account: Annotated[
+        float, dg.Resolver.default(description="Seconds to wait while another sync speaks to the same account")
+    ] = 600.0
+    description: str | None = None
+    owners: Annotated[list[str], dg.Resolver.default(description="E-mail addresses or team:name")] = []
+
+    @abstractmethod
+    def target(self) -> Target:
+        """Return the target that rows go to."""
+
+    def definition(self, audience: Audience, connection: ConnectionDeclaration) -> core.Sync:
+        """Return the sync as the core knows it; raise DeclarationError naming the place of what is wrong."""
+        mapping: dict[str, Field] = {}
+        for name, value in self.mapping.items():
+            try:
+                mapping[name] = Field.of(value)
+            except (FixDeclaration, TypeError) as error:
+                raise self.error("mapping", name, says=f"mapping of {name}: {error}") from None
+        modes = self.target_type.modes()
+        if self.mode not in [mode.value for mode in modes]:
+            raise self.error("mode", says=f"{type(self).__name__} has no mode {self.mode!r}; it has {', '.join(modes)}")
+        try:
+            return core.Sync(
+                name=self.name,
+                audience=audience.definition(),
+                target=self.target(),
+                account=connection.account,
+                mode=Mode(self.mode),
+                mapping=mapping,
+                guards=self.guards.guards(),
+                reassert_after_hours=self.reassert_after_hours,
+            )
+        except FixDeclaration as error:
+            raise self.error("mapping" if "map" in str(error) else "name", says=str(error)) from None
+
+    def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:
+        """Return the diff asset and the sync asset. Refuses references to what doesn't exist."""
+        audience = refer(self, "audience", catalog(context, Audience))
+        connection = refer(self, "connection", catalog(context, ConnectionDeclaration))
+        if connection.service != self.target_type.service:
+            says = f"{connection.name!r} is a connection to {connection.service}, not to {self.target_type.service}"
+            raise self.error("connection", says=says)
+        definition = self.definition(audience, connection)
+        for twin in _writers(context).get(definition.address, ()):
+            if twin.name != self.name and {twin.mode, self.mode} != {"add", "remove"}:
+                says = f"{self.name} and {twin.name} ({twin.place()}) both write to {definition.address}"
+                raise self.error("name", says=says)
+        declared = (self, definition, audience, connection)
+        return dg.Definitions(assets=[diff_asset(*declared), sync_asset(*declared)])
+
+
+_addresses: WeakKeyDictionary[Any, dict[Address, list[Sync]]] = WeakKeyDictionary()
+
+
+def _writers(context: dg.ComponentLoadContext) -> dict[Address, list[Sync]]:
+    """Return the syncs by the address that they write to."""
+    tree = context.component_tree.state_tracker
+    if tree not in _addresses:
+        found: dict[Address, list[Sync]] = {}
+        connections = catalog(context, ConnectionDeclaration)
+        for sync in catalog(context, Sync).values():  # type: ignore[type-abstract]
+            # What is wrong with a sync is said where that sync itself is built.
+            with suppress(FixDeclaration, KeyError):
+                found.setdefault(sync.target().address(connections[sync.connection].account), []).append(sync)
+        _addresses[tree] = found
+    return _addresses[tree]

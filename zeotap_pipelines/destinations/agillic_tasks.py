@@ -1,0 +1,101 @@
+"""How Agillic's tasks are read: what was started, how it stands, and who failed."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import httpx
+
+from ..model import Operation
+
+COMPLETED, FAILED = "completed", "failed"
+"""Assumption: the words that end a task, as in the vendor's message API. Any other word means that it still runs."""
+
+FIRST_POLL, LONGEST_POLL = 1.0, 30.0
+"""Seconds before a task is first asked for, and at most between two questions; each wait is twice the one before."""
+
+
+def task_id(response: httpx.Response) -> str | None:
+    """Return the task that an upsert started. Assumption: the answer is ``{"taskId": …}``."""
+    task = parsed(response).get("taskId")
+    return str(task) if isinstance(task, str | int) and str(task) else None
+
+
+def standing(response: httpx.Response) -> tuple[str, list[Mapping[str, Any]]]:
+    """
+    Return a task's status and its failures.
+
+    Assumption: ``{"status": …, "details": {"result": {"failed": […]}}}``.
+    """
+    found: Any = parsed(response)
+    status = found.get("status")
+    for name in ("details", "result"):
+        found = found.get(name)
+        found = found if isinstance(found, dict) else {}
+    return str(status).lower(), failures(found)
+
+
+def failures(found: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """Return the failed records of an answer. Assumption: ``{"failed": [{"recipientId": …, "error": …}]}``."""
+    failed = found.get("failed")
+    return [one if isinstance(one, dict) else {} for one in failed] if isinstance(failed, list) else []
+
+
+def attributed(
+    failed: Sequence[Mapping[str, Any]], operations: Sequence[Operation], id_field: str
+) -> dict[int, str] | None:
+    """
+    Return what Agillic says of each row that failed, or None where it speaks of somebody who wasn't asked for.
+
+    A recipient's failure holds for all of its rows. Where one row was asked, it is the one.
+    """
+    if not failed:
+        return {}
+    rows: dict[str, list[int]] = {}
+    for operation in operations:
+        rows.setdefault(_same(operation.fields[id_field]), []).append(operation.row)
+    refused: dict[int, str] = {}
+    for one in failed:
+        found = rows.get(_same(one.get("recipientId")))
+        if found is None and len(operations) > 1:
+            return None
+        said = anonymous(str(one.get("error") or "Agillic gives no reason"), str(one.get("recipientId") or ""))
+        refused |= {row: said for row in found or [operations[0].row]}
+    return refused
+
+
+def nobody(said: str) -> bool:
+    """Whether an error means that there is no such recipient. Assumption: it then says "not found"."""
+    return "not found" in said.casefold()
+
+
+def anonymous(text: str, identity: str = "") -> str:
+    """Return the start of what Agillic says, on one line, without the identity and without e-mail addresses."""
+    if identity:
+        text = text.replace(identity, "…")
+    return " ".join(re.sub(r"[^\s\"'<>(),;:]+@[^\s\"'<>(),;:]+", "…", text).split())[:300]
+
+
+def waits(deadline: float) -> Iterator[float]:
+    """Yield the seconds before each question after a task: growing, and *deadline* in all."""
+    wait, left = FIRST_POLL, deadline
+    while left > 0:
+        yield min(wait, left)
+        left -= wait
+        wait = min(2 * wait, LONGEST_POLL)
+
+
+def parsed(response: httpx.Response) -> dict[str, Any]:
+    """Return the JSON object that *response* holds, or an empty one."""
+    try:
+        found = response.json()
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _same(identity: object) -> str:
+    """Return the form in which Agillic's answers are matched with what was asked."""
+    return str(identity).strip().casefold()

@@ -1,0 +1,99 @@
+"""What CrowdTwist's answers mean: errors are told by their words, whatever their form and status."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import httpx
+
+from ..errors import FixConnection
+from ..model import Fate, Halt, Outcome, Receipt
+from .base import judge
+
+ALREADY_TAKEN = "already taken"
+NO_SUCH_USER = "user does not exist"
+
+REMEDIES = {
+    ALREADY_TAKEN: "the user exists: use the mode upsert or update to change existing users",
+    "no custom attributes setup for client": "add the custom attribute in CrowdTwist Control Center, "
+    "under the program settings, then run the sync again",
+    "unrecognized attribute name": "the mapped field is no custom attribute in CrowdTwist Control Center: "
+    "names are case-sensitive and must match exactly",
+    "us zip code or country/city combo is required": "map a 5-digit postal_code for US users, "
+    "country_code with city_id or city_name for others",
+    NO_SUCH_USER: "no user has this user_id: check that it is what User Identifier Type (id_type) says",
+}
+"""What to do about the errors that the service names, found by a part of their message in any case."""
+
+
+def no_such_user(response: httpx.Response) -> bool:
+    """Return whether there is no such user. A wrong path is answered 404 too: the body tells, and Halt is raised."""
+    if response.status_code != httpx.codes.NOT_FOUND:
+        return False
+    # Assumption: a missing user's 404 says so in its message, in these words.
+    if NO_SUCH_USER in said(response).lower():
+        return True
+    wrong = FixConnection(
+        f"CrowdTwist answers {reason(response)}, and not that the user does not exist: check base_url"
+    )
+    raise Halt(Receipt(Outcome(Fate.DEFERRED, reason(response), 404, untouched=True)), wrong)
+
+
+def judged(response: httpx.Response, *, event: bool = False) -> Outcome:
+    """
+    Return what *response* means, with the remedy of an error that is known by name.
+
+    Raises Halt on a 403 and on a wrong path: no row is at fault there.
+    """
+    outcome = judge(response, event=event)
+    if outcome.fate is Fate.ACCEPTED:
+        return outcome
+    status, message = response.status_code, said(response).lower()
+    if status == httpx.codes.FORBIDDEN:
+        refused = FixConnection(
+            f"CrowdTwist forbids this call ({reason(response)}): the key needs the permissions POST /v2/users, "
+            "PUT /v2/users/{id} and, for activity credits, POST /v2/users/{id}/activities"
+        )
+        raise Halt(Receipt(Outcome(Fate.DEFERRED, reason(response), status, untouched=True)), refused)
+    no_such_user(response)
+    for needle, remedy in REMEDIES.items():
+        if needle in message:
+            # The status of a named error is not documented: the name alone says that the row is at fault.
+            return Outcome(Fate.REJECTED, f"{reason(response)}. {remedy}", status, untouched=True)
+    return replace(outcome, reason=reason(response))
+
+
+def reason(response: httpx.Response) -> str:
+    """Return the status, and what was said, for a person."""
+    text = said(response)
+    return f"HTTP {response.status_code}: {text}" if text else f"HTTP {response.status_code}"
+
+
+def said(response: httpx.Response) -> str:
+    """Return the texts of an answer of any form on one line: at most 300 characters, no keys, no e-mail addresses."""
+    try:
+        text = "; ".join(dict.fromkeys(_texts(response.json())))
+    except (ValueError, RecursionError):
+        text = re.sub(r"(?s)<(script|style).*?</\1>|<[^>]*>", " ", response.text)
+    text = re.sub(r"(?i)(api_key=|CTApiKey\s+|CTApiV2Auth\s+)[^\s&\"'<>;]+", r"\1…", text)
+    return " ".join(re.sub(r"[^\s@\"'<>]+@[^\s@\"'<>]+", "…@…", text).split())[:300]
+
+
+def _texts(found: Any) -> Iterator[str]:
+    if isinstance(found, str):
+        yield found
+    elif isinstance(found, dict | list):
+        for part in found.values() if isinstance(found, dict) else found:
+            yield from _texts(part)
+
+
+def activity_ids(response: httpx.Response) -> frozenset[str] | None:
+    """Return the ids of a list of activities, or None where it can't be read."""
+    try:
+        # Assumption: an activity's number is called id.
+        return frozenset(str(activity["id"]) for activity in response.json())
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return None

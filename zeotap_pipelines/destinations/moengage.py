@@ -1,0 +1,308 @@
+"""
+MoEngage: cohorts (custom segments).
+
+    POST /v1/integrations/cohortsync    adds members to a cohort, or removes them; makes the segment on the way
+
+Many members per request, counted in bytes. MoEngage answers that a request was
+accepted: it matches known users later, creates none, and never says whom it found.
+Requests of one cohort are processed in the order of their timestamps.
+"""
+
+from __future__ import annotations
+
+import json
+from base64 import b64encode
+from collections.abc import Collection, Generator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cached_property
+from typing import Any, ClassVar, Literal
+
+import httpx
+from pydantic import Field, SecretStr, field_validator, model_validator
+
+from ..errors import FixConnection, FixDeclaration, FixTarget, TryAgainLater
+from ..model import Batch, Call, Conversation, Fate, Halt, Mode, Outcome, Question, Receipt, Verb
+from .base import Connection, Limits, Target, Visit, judge
+
+COHORT_SYNC = "/v1/integrations/cohortsync"
+
+DATA_CENTERS = {
+    "01": "https://api-01.moengage.com",
+    "02": "https://api-02.moengage.com",
+    "03": "https://api-03.moengage.com",
+    "04": "https://api-04.moengage.com",
+    "05": "https://api-05.moengage.com",
+    "06": "https://api-06.moengage.com",
+    "101": "https://api-101.moengage.com",
+}
+"""MoEngage's hosts by data centre."""
+
+MAX_BODY = 120_000
+"""Bytes of one request's body: MoEngage allows 128 KB."""
+
+REFUSED = frozenset('|*?\\:<>=$"')
+"""The characters that a cohort's name must not hold."""
+
+ACTIONS = {Verb.ADD: "add_members", Verb.REMOVE: "remove_members"}
+
+IN_MEMBERS = ("member", "uid", "anonymous_id")
+"""Assumption: a 400 whose ``attribute`` names one of these, or that names none, may be the fault of a row."""
+
+HOPELESS = 20
+"""So many members refused one by one, and none accepted in the whole run: the request is at fault, not the rows."""
+
+JSON = {"Content-Type": "application/json"}
+
+
+class MoEngage(Connection):
+    """One MoEngage workspace (app)."""
+
+    service: ClassVar[str] = "moengage"
+
+    data_center: Literal["01", "02", "03", "04", "05", "06", "101"] | None = Field(
+        None, description="The data centre of the account: 01 to 06 or 101 (the number in the dashboard's address)"
+    )
+    base_url: str = Field("", description="Instead of data_center: the address of the API")
+    app_id: str = Field(min_length=1, description="Settings > App > General > APP ID")
+    secret_key: SecretStr = Field(description="Settings > App > API > Data API Key")
+    extra_headers: Mapping[str, str] = Field(
+        default_factory=dict, description="More headers for every request, for example MOE-DESTINATION-PARTNER"
+    )
+    requests_per_minute: float = Field(300, gt=0, description="MoEngage allows 300")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _host(cls, values: Any) -> Any:
+        if not isinstance(values, dict) or values.get("base_url"):
+            return values
+        given = values.get("data_center")
+        # YAML reads 01 as the number 1.
+        name = str(given if given is not None else "").upper().removeprefix("DC-").lstrip("0")
+        found = {known.lstrip("0"): known for known in DATA_CENTERS}.get(name)
+        if found is None:
+            raise ValueError(f"data_center is one of {', '.join(DATA_CENTERS)}")
+        return values | {"data_center": found, "base_url": DATA_CENTERS[found]}
+
+    @field_validator("app_id")
+    @classmethod
+    def _app_id_is_a_user_name(cls, value: str) -> str:
+        if ":" in value or not value.isascii() or not value.isprintable() or " " in value:
+            raise ValueError("app_id holds letters, digits and signs, and neither spaces nor a colon")
+        return value
+
+    @field_validator("extra_headers")
+    @classmethod
+    def _headers_are_ours(cls, value: Mapping[str, str]) -> Mapping[str, str]:
+        if taken := {name.lower() for name in value} & {"authorization", "moe-appkey", "content-type"}:
+            raise ValueError(f"extra_headers: {min(taken)} is set by this connection itself")
+        return value
+
+    def auth(self) -> httpx.Auth:
+        """Return HTTP Basic authentication by app id and secret key."""
+        return AppSecret(self.app_id, self.secret_key)
+
+    def limits(self) -> Limits:
+        """Return one request at a time, 300 a minute."""
+        return Limits(concurrency=1, per_minute=self.requests_per_minute)
+
+    def headers(self) -> dict[str, str]:
+        """Return the app key, which must equal the Basic user name, and the extra headers."""
+        return {"MOE-APPKEY": self.app_id, **self.extra_headers}
+
+    def test(self) -> Question:
+        """Ask for nothing at all, which changes nothing: the refusal tells whether host and credentials are right."""
+        # Assumption: credentials are judged before the body, and an empty object is answered 400.
+        response = yield Call("POST", COHORT_SYNC, content=b"{}", headers=JSON)
+        status = response.status_code
+        if status == httpx.codes.BAD_REQUEST or response.is_success:
+            return
+        if status == 429 or response.is_server_error:
+            raise TryAgainLater(f"MoEngage answers HTTP {status}: it is in trouble, not the settings")
+        raise _not_the_rows(response)
+
+
+class AppSecret(httpx.Auth):
+    """HTTP Basic with the app id and the secret key; a refusal names the settings."""
+
+    def __init__(self, app_id: str, secret_key: SecretStr) -> None:
+        self._app_id, self._secret_key = app_id, secret_key
+
+    def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
+        """Sign *request*. Raises FixConnection when the credentials are refused."""
+        pair = f"{self._app_id}:{self._secret_key.get_secret_value()}"
+        request.headers["Authorization"] = f"Basic {b64encode(pair.encode()).decode()}"
+        response = yield request
+        if response.status_code == httpx.codes.UNAUTHORIZED:
+            raise FixConnection(
+                "MoEngage refuses the credentials (HTTP 401): check app_id (Settings > App > General > APP ID), "
+                "secret_key (Settings > App > API > Data API Key) and data_center"
+            )
+
+
+@dataclass(frozen=True)
+class Cohort(Target):
+    """
+    The members of one cohort, which MoEngage shows as a custom segment.
+
+    *cohort_id* is what it is known by for ever; *cohort_name* is the segment's name.
+    A *one_time* sync fills the segment once, a *periodic* one keeps it in step.
+    """
+
+    cohort_id: str
+    cohort_name: str
+    cohort_description: str | None = None
+    partner: str = "zeotap"
+    sync_type: str = "periodic"
+
+    service = "moengage"
+    kind = "cohort"
+    verbs = frozenset({Verb.ADD, Verb.REMOVE})
+    identity = ("uid", "anonymous_id")
+    default_fields = ("uid", "anonymous_id")
+    ordered = True
+    items = 10_000
+    notes = (
+        "MoEngage accepts members and matches them later: users that it doesn't know are left out without a word",
+        "campaigns use the latest members on their next scheduled run",
+    )
+
+    def __post_init__(self) -> None:
+        named = f"cohort {self.cohort_id!r}"
+        for setting in ("cohort_id", "cohort_name", "partner"):
+            if not getattr(self, setting).strip():
+                raise FixDeclaration(f"{named}: {setting} is empty")
+        if found := sorted(REFUSED & set(self.cohort_name)):
+            raise FixDeclaration(f"{named}: cohort_name {self.cohort_name!r} must not hold {' '.join(found)}")
+        if self.cohort_name.startswith("."):
+            raise FixDeclaration(f"{named}: cohort_name {self.cohort_name!r} must not begin with .")
+        if self.sync_type not in ("one_time", "periodic"):
+            raise FixDeclaration(f"{named}: sync_type is one_time or periodic, not {self.sync_type!r}")
+        if self.max_bytes < MAX_BODY // 2:
+            raise FixDeclaration(f"{named}: cohort_description leaves no room for members: shorten it")
+
+    @property
+    def name(self) -> str:
+        """The cohort's id."""
+        return self.cohort_id
+
+    @cached_property
+    def max_bytes(self) -> int:  # type: ignore[override]  # What the envelope leaves of a request.
+        """How many bytes of members fit into one request."""
+        head, tail = self._envelope(Verb.REMOVE, datetime.now(UTC))
+        return MAX_BODY - len(head) - len(tail)
+
+    def check(self, mode: Mode, fields: Collection[str]) -> None:
+        """Refuse a one-time sync that would take members out again: the segment is filled once and then stays."""
+        if self.sync_type == "one_time" and mode is not Mode.ADD:
+            raise FixDeclaration(f"cohort {self.cohort_id!r}: a one_time sync has the mode add, not {mode.value}")
+
+    def converse(self, batch: Batch, visit: Visit) -> Conversation:
+        """Add or remove the members of one request."""
+        if visit.known.get("hopeless"):
+            raise _halt(visit.known["hopeless"], None)
+        # A dictionary, because two removals may have nothing left but the same anonymous_id.
+        members = dict.fromkeys(operation.body for operation in batch)
+        nobody = Outcome(Fate.REJECTED, "neither uid nor anonymous_id is left to ask with", untouched=True)
+        nameless = {}
+        if "{}" in members:
+            del members["{}"]
+            nameless = {operation.row: nobody for operation in batch if operation.body == "{}"}
+        if not members:
+            return Receipt(nobody)
+        head, tail = self._envelope(batch.verb, batch.at)
+        content = b"".join((head, ",".join(members).encode(), tail))
+        if len(content) > MAX_BODY and len(members) == 1:
+            return Receipt(Outcome(Fate.REJECTED, "too large: one member fills more than a request", untouched=True))
+        response = yield Call("POST", COHORT_SYNC, content=content, headers=JSON)
+        outcome = self._judged(response, visit)
+        alone = len(batch) == 1
+        if response.status_code in (400, 413) and not alone:
+            return Receipt(Outcome(Fate.DEFERRED, outcome.reason, outcome.status, untouched=True), split=True)
+        if alone and outcome.fate is Fate.REJECTED:
+            self._despair(outcome, visit)
+        return Receipt(outcome, nameless)
+
+    def _envelope(self, verb: Verb, at: datetime) -> tuple[bytes, bytes]:
+        """Return what stands before and after the members."""
+        parameters: dict[str, Any] = {"cohort_name": self.cohort_name, "cohort_id": self.cohort_id}
+        if self.cohort_description:
+            parameters["cohort_description"] = self.cohort_description
+        body = {"action": ACTIONS[verb], "partner": self.partner, "timestamp": timestamp(at)}
+        text = json.dumps(body | {"parameters": parameters | {"members": []}}, ensure_ascii=False)
+        return text[:-3].encode(), text[-3:].encode()
+
+    def _judged(self, response: httpx.Response, visit: Visit) -> Outcome:
+        """Return what an answer means. Raises Halt where it speaks of the cohort or the account."""
+        status, error = response.status_code, _error(response)
+        if response.is_success:
+            visit.known["accepted"] = True
+            return judge(response)
+        reason, request = _reason(response, error), error.get("request_id")
+        if status == httpx.codes.REQUEST_ENTITY_TOO_LARGE:
+            return Outcome(Fate.REJECTED, f"too large: {reason}", status, untouched=True, request=request)
+        if status == httpx.codes.BAD_REQUEST:
+            attribute = error.get("attribute", "")
+            if attribute and not any(name in attribute for name in IN_MEMBERS):
+                raise _halt(
+                    FixTarget(f"MoEngage refuses cohort {self.cohort_id!r}: {reason}; check {attribute}"), response
+                )
+            return Outcome(Fate.REJECTED, reason, status, untouched=True, request=request)
+        outcome = judge(response)
+        if outcome.fate is Fate.REJECTED:
+            raise _halt(_not_the_rows(response), response)
+        return Outcome(outcome.fate, reason, status, outcome.untouched, request=request)
+
+    def _despair(self, outcome: Outcome, visit: Visit) -> None:
+        """End the run when every single member is refused. Raises Halt."""
+        visit.known["refused"] = visit.known.get("refused", 0) + 1
+        if visit.known["refused"] >= HOPELESS and not visit.known.get("accepted"):
+            said = f"MoEngage refuses every member of cohort {self.cohort_id!r}: {outcome.reason}"
+            visit.known["hopeless"] = FixTarget(said)
+            raise Halt(Receipt(outcome), visit.known["hopeless"])
+
+
+def timestamp(moment: datetime) -> str:
+    """Return *moment* as MoEngage orders requests by it."""
+    # Assumption: ISO-8601 in UTC with milliseconds and Z.
+    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _halt(error: Exception, response: httpx.Response | None) -> Halt:
+    """Return what ends the run: nothing of the batch was done."""
+    if response is None:
+        return Halt(Receipt(Outcome(Fate.DEFERRED, str(error), untouched=True)), error)
+    found = _error(response)
+    reason = _reason(response, found)
+    outcome = Outcome(Fate.DEFERRED, reason, response.status_code, untouched=True, request=found.get("request_id"))
+    return Halt(Receipt(outcome), error)
+
+
+def _not_the_rows(response: httpx.Response) -> FixConnection:
+    """Return what to fix after a refusal that isn't a 400 or a 413: it can't be the rows' fault."""
+    reason = _reason(response, _error(response))
+    match response.status_code:
+        case httpx.codes.FORBIDDEN:
+            return FixConnection(f"MoEngage has blocked this account or client ({reason}): ask MoEngage's support")
+        case httpx.codes.NOT_FOUND | httpx.codes.METHOD_NOT_ALLOWED:
+            return FixConnection(f"this is not MoEngage's cohort sync API ({reason}): check data_center and base_url")
+        case _:
+            return FixConnection(f"MoEngage does not take the request ({reason}): check data_center and extra_headers")
+
+
+def _error(response: httpx.Response) -> dict[str, str]:
+    """Return the texts of an error's body; nothing where it is none."""
+    try:
+        found = response.json()["error"]
+        return {name: text for name, text in found.items() if isinstance(text, str)}
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return {}
+
+
+def _reason(response: httpx.Response, error: Mapping[str, str]) -> str:
+    """Return an error as one line of at most 300 characters: status, type, message, attribute."""
+    if not error:
+        return judge(response).reason
+    said = ": ".join(error[name] for name in ("type", "message") if error.get(name))
+    at = f" ({error['attribute']})" if error.get("attribute") else ""
+    return f"HTTP {response.status_code}: {' '.join(f'{said}{at}'.split())[:300]}"

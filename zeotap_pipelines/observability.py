@@ -1,0 +1,229 @@
+"""What a person sees of a snapshot, a plan and a delivery: descriptions, metadata, check results, progress."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+import dagster as dg
+
+from .delivery import Approval, Summary
+from .destinations.base import Limits
+from .engines.duckdb import memory, rows
+from .ledger import Ledger
+from .limits import per_minute
+from .model import Change, Fate, Verb
+from .naming import filename, literal, masked
+from .plan import Level, Plan
+from .snapshot import Snapshot
+from .state import State
+
+if TYPE_CHECKING:
+    from . import sync as core
+    from .components.audience import Audience
+
+GUARDS = {
+    "empty_audience": "The audience is not empty.",
+    "removed_share": "No larger share of the members is removed than the sync allows.",
+    "removed_number": "No more members are removed than the sync allows.",
+    "added_share": "No unusual number of rows is sent.",
+    "set_aside": "No unusual share of the rows is invalid or in conflict.",
+    "null_keys": "Every row of the audience says who it is.",
+    "identity_changed": "The identity is mapped as the target was told.",
+    "stale_source": "The snapshot is fresh.",
+    "odd_rows": "No row looks odd.",
+}
+"""The guards of a plan: each is a blocking check on the diff."""
+
+OUTCOMES = {
+    "everything_accepted": "The service accepted every row.",
+    "nothing_in_doubt": "No row waits for a person to say whether it happened.",
+}
+"""The checks on a delivery."""
+
+
+def describe_audience(audience: Audience) -> str:
+    """Return what the snapshot's page says."""
+    says = f"{audience.description.strip()}\n\n" if audience.description else ""
+    every = "unpartitioned" if audience.partitions == "none" else f"{audience.partitions} from {audience.start}"
+    return f"{says}The rows of audience `{audience.name}`, by {', '.join(audience.key)}, frozen; {every}."
+
+
+def describe_sync(sync: core.Sync) -> str:
+    """Return what goes where, in which mode, from which columns."""
+    fields = "\n".join(f"- `{name}` ← {origin.describe()}" for name, origin in sync.mapping.items())
+    return (
+        f"audience `{sync.audience.name}` to {sync.address.kind.replace('_', ' ')} `{sync.address.name}` "
+        f"at {sync.address.service} (account `{sync.account}`), mode **{sync.mode.value}**.\n\n{fields}"
+    )
+
+
+def of_snapshot(taken: Snapshot) -> dict[str, Any]:
+    """Return a snapshot's metadata."""
+    columns = [dg.TableColumn(name, sql_type) for name, sql_type in taken.columns.items()]
+    return {
+        "dagster/row_count": taken.rows,
+        "dagster/column_schema": dg.TableSchema(columns=columns),
+        "dagster/uri": dg.MetadataValue.path(str(taken.path)),
+        "null_keys": taken.null_keys,
+        "repeated_keys": taken.repeated_keys,
+        "digest": taken.digest,
+        "kept": taken.kept,
+    }
+
+
+def of_plan(plan: Plan, sync: core.Sync, limits: Limits, state: State) -> dict[str, Any]:
+    """Return a plan's metadata: what would be sent, and what that costs."""
+    calls = predicted_calls(plan, sync)
+    metadata: dict[str, Any] = {
+        "plan": plan.id,
+        "dagster/row_count": plan.operations,
+        "audience": plan.audience,
+        "told": plan.told,
+        **{change.value: plan.count(change) for change in Change},
+        "predicted_calls": calls,
+        "set_aside": sum(plan.set_aside.values()),
+        "refused_before": plan.refused_before,
+        "operations": dg.MetadataValue.md(_operations(plan, sync, state)),
+        "file": dg.MetadataValue.path(str(plan.file(state))),
+    }
+    if minute := per_minute(limits):
+        metadata["predicted_minutes"] = round(calls / minute, 2)
+    if limits.per_day:
+        metadata["share_of_daily_budget"] = round(calls / limits.per_day, 3)
+    if plan.verdicts:
+        verdicts = [f"- **{v.level.value}** {v.guard}: {v.message}" for v in plan.verdicts]
+        metadata["guards"] = dg.MetadataValue.md("\n".join(verdicts))
+    return metadata
+
+
+def predicted_calls(plan: Plan, sync: core.Sync) -> int:
+    """Return how many requests the plan needs, counting items only."""
+    items = sync.target.items
+    return sum(-(-plan.count(verb) // items) for verb in Verb)
+
+
+def plan_line(plan: Plan) -> str:
+    """Return the plan in one line."""
+    parts = [f"{plan.count(verb):,} to {verb.value}" for verb in Verb if plan.count(verb)]
+    stopped = f"; stopped: {'; '.join(v.message for v in plan.stopped)}" if plan.stopped else ""
+    return f"plan {plan.id}: {', '.join(parts) or 'nothing is owed'} of {plan.audience:,} rows{stopped}"
+
+
+def guard_results(plan: Plan) -> Iterator[dg.AssetCheckResult]:
+    """Return a check result per guard; a stopped plan's says how to approve it."""
+    verdicts = {verdict.guard: verdict for verdict in plan.verdicts}
+    for name in GUARDS:
+        verdict = verdicts.get(name)
+        if verdict is None:
+            yield dg.AssetCheckResult(passed=True, check_name=name)
+            continue
+        severity = dg.AssetCheckSeverity.ERROR if verdict.level is Level.STOP else dg.AssetCheckSeverity.WARN
+        says = verdict.message
+        if verdict.level in (Level.STOP, Level.WITHHOLD):
+            config = {"approve": plan.id, "approved_by": "…", "reason": "…"}
+            says += f". To send it all the same, materialize syncs/{plan.sync} with the configuration {config}"
+        yield dg.AssetCheckResult(passed=False, check_name=name, severity=severity, description=says)
+
+
+def of_summary(summary: Summary, sync: core.Sync, state: State, run: str, approval: Approval | None) -> dict[str, Any]:
+    """Return a delivery's metadata."""
+    everything = summary.asked + summary.left + summary.withheld
+    outcomes = state.outcomes(sync.name, summary.partition) / f"{filename(run)}.parquet"
+    metadata: dict[str, Any] = {
+        "plan": summary.plan,
+        "asked": summary.asked,
+        "requests": summary.calls,
+        "left": summary.left,
+        "withheld": summary.withheld,
+        "seconds": round(summary.seconds, 2),
+        "rows_per_second": round(summary.asked / summary.seconds, 1) if summary.seconds else 0.0,
+        "completion": round(summary.asked / everything, 4) if everything else 1.0,
+        **{fate.value: summary.fates[fate] for fate in Fate},
+    }
+    if outcomes.exists():
+        metadata["outcomes"] = dg.MetadataValue.path(str(outcomes))
+    if summary.reasons:
+        common = summary.reasons.most_common(20)
+        lines = [f"| {fate.value} | {reason} | {count:,} |" for (fate, reason), count in common]
+        metadata["reasons"] = dg.MetadataValue.md("| fate | reason | rows |\n|---|---|---|\n" + "\n".join(lines))
+    if summary.error:
+        metadata["ended_by"] = str(summary.error)
+    if approval:
+        metadata |= {"approved_by": approval.by, "approval_reason": approval.reason}
+    return metadata
+
+
+def standing(sync: core.Sync, state: State) -> dict[str, Any]:
+    """Return where the target stands: its address, how often its ledger moved, how many rows it was told to hold."""
+    ledger = Ledger(state, sync.target, sync.address)
+    with ledger.reading() as connection:
+        [(holds,)] = rows(connection, "SELECT count(*) FROM told WHERE state = 'in'")
+        return {
+            "address": str(sync.address),
+            "generation": ledger.standing(connection).generation,
+            "told": holds,
+        }
+
+
+def summary_line(summary: Summary) -> str:
+    """Return a delivery in one line."""
+    fates = ", ".join(f"{count:,} {fate.value.replace('_', ' ')}" for fate, count in summary.fates.items() if count)
+    left = f"; {summary.left:,} not asked" if summary.left else ""
+    held = f"; {summary.withheld:,} removals withheld" if summary.withheld else ""
+    error = f"; {type(summary.error).__name__}: {summary.error}" if summary.error else ""
+    return f"{fates or 'nothing was owed'}{left}{held} in {summary.seconds:.1f} s{error}"
+
+
+def outcome_results(summary: Summary) -> Iterator[dg.AssetCheckResult]:
+    """Return what the checks on a delivery say."""
+    rejected, doubt = summary.fates[Fate.REJECTED], summary.fates[Fate.IN_DOUBT]
+    worst = "; ".join(reason for (fate, reason), _ in summary.reasons.most_common(3) if fate is Fate.REJECTED)
+    # A row that the service refuses is the row's fault: said, and no reason to hold anything up.
+    serious = rejected > 0.1 * max(1, summary.asked)
+    yield dg.AssetCheckResult(
+        passed=not rejected,
+        check_name="everything_accepted",
+        severity=dg.AssetCheckSeverity.ERROR if serious else dg.AssetCheckSeverity.WARN,
+        description=f"{rejected:,} of {summary.asked:,} rows were rejected: {worst}" if rejected else None,
+    )
+    yield dg.AssetCheckResult(
+        passed=not doubt,
+        check_name="nothing_in_doubt",
+        description=f"{doubt:,} rows may have happened; a person decides" if doubt else None,
+    )
+
+
+class Progress:
+    """Says every few seconds how far a delivery is."""
+
+    def __init__(
+        self, say: Callable[[str], None], every: float = 5.0, monotonic: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._say, self._every, self._monotonic = say, every, monotonic
+        self._started = self._said = monotonic()
+
+    def __call__(self, summary: Summary, total: int) -> None:
+        """Take note of one more batch."""
+        now = self._monotonic()
+        if now - self._said < self._every:
+            return
+        self._said = now
+        rate = summary.asked / max(now - self._started, 0.001)
+        rest = (total - summary.asked) / rate if rate else 0.0
+        self._say(f"{summary.asked:,} of {total:,} rows asked, {rate:,.0f} a second, about {rest:,.0f} s left")
+
+
+def _operations(plan: Plan, sync: core.Sync, state: State) -> str:
+    """Return a table of verbs with counts and the first and last keys, masked."""
+    if not plan.operations:
+        return "Nothing is owed."
+    query = f"""
+        SELECT verb, count(*), first(key ORDER BY "row"), last(key ORDER BY "row")
+        FROM read_parquet({literal(str(plan.file(state)))}) GROUP BY verb ORDER BY verb
+    """
+    with memory() as connection:
+        found = rows(connection, query)
+    lines = [f"| {verb} | {count:,} | {masked(first)} … {masked(last)} |" for verb, count, first, last in found]
+    return "| verb | rows | keys |\n|---|---|---|\n" + "\n".join(lines)
