@@ -100,7 +100,12 @@ def diff_asset(
     partitioning = audience.partitioning()
 
     @dg.asset(
-        **_common(declared, definition, audience, connection),
+        partitions_def=audience.partitioning(),
+        backfill_policy=SINGLE_RUN,
+        group_name=connection.name,
+        owners=declared.owners or audience.owners or None,
+        tags=_tags(definition),
+        metadata={"target": str(definition.address), "declared": declared.place()},
         key=key,
         deps=[dg.AssetKey(["snapshots", audience.name])],
         kinds={"duckdb", "diff"},
@@ -133,7 +138,12 @@ def sync_asset(
     key = dg.AssetKey(["syncs", declared.name])
 
     @dg.asset(
-        **_common(declared, definition, audience, connection),
+        partitions_def=audience.partitioning(),
+        backfill_policy=SINGLE_RUN,
+        group_name=connection.name,
+        owners=declared.owners or audience.owners or None,
+        tags=_tags(definition),
+        metadata={"target": str(definition.address), "declared": declared.place()},
         key=key,
         deps=[dg.AssetKey(["diffs", declared.name])],
         kinds={definition.target.service},
@@ -193,17 +203,8 @@ def sync_asset(
     return sync
 
 
-def _common(
-    declared: "Sync", definition: "core.Sync", audience: "Audience", connection: "ConnectionDeclaration"
-) -> dict[str, Any]:
-    return {
-        "partitions_def": audience.partitioning(),
-        "backfill_policy": SINGLE_RUN,
-        "group_name": connection.name,
-        "owners": declared.owners or audience.owners or None,
-        "tags": {"zeotap/audience": audience.name, "zeotap/mode": definition.mode.value},
-        "metadata": {"target": str(definition.address), "declared": declared.place()},
-    }
+def _tags(definition: "core.Sync") -> dict[str, str]:
+    return {"zeotap/audience": definition.audience.name, "zeotap/mode": definition.mode.value}
 
 
 def _green(
@@ -241,7 +242,7 @@ def _ledger_is_whole(context: dg.AssetExecutionContext, definition: "core.Sync")
     found = event.asset_materialization.metadata if event and event.asset_materialization else {}
     if "address" not in found or found["address"].value != str(definition.address):
         return
-    recorded = int(found["generation"].value)  # type: ignore[call-overload]
+    recorded = int(found["generation"].value)
     known = observability.standing(definition, state())["generation"]
     if known < recorded:
         raise AdoptTarget(

@@ -50,6 +50,7 @@ def make_plan(sync: Sync, partition: Partition, snapshot: Snapshot, state: State
     judged = guards.judge(plan, sync, snapshot_taken_at=snapshot.taken_at, now=now)
     plan = replace(plan, verdicts=judged)
     save(plan, state)
+    state.witness("plan")
     return plan
 
 
@@ -291,6 +292,7 @@ def _write(
     if not path.exists():
         with replacing(path) as draft:
             rows(connection, _copy(sync, snapshot, str(draft)))
+        state.witness("operations")
     return plan
 
 

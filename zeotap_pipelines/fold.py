@@ -47,6 +47,7 @@ def fold(connection: duckdb.DuckDBPyConnection, target: Target, state: State, jo
         rows(connection, _MOVEMENTS)
         _marks(connection)
         set_meta(connection, journal=journal_id)
+        state.witness("folding")
         rows(connection, "COMMIT")
     except BaseException:
         connection.rollback()

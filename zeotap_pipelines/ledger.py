@@ -112,6 +112,7 @@ class Ledger:
         journal.flush()
         with self.writing() as connection:
             fold.outcomes(connection, self.target, self.state, self.journal_file)
+            self.state.witness("outcomes")
             fold.fold(connection, self.target, self.state, self.journal_file, journal.id)
         self.state.witness("folded")
         journal.restart()

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from . import snapshot as snapshots
 from .clock import SYSTEM
 from .delivery import Approval, Summary, Trip, deliver, superseded
 from .diff import make_plan
 from .errors import AskForRestore, MakePlanAgain, WaitForAccount
+from .guards import judge
 from .ledger import Ledger
 from .lock import speaking
 from .model import Partition
@@ -74,4 +77,7 @@ def carry_out(
             )
         if found is None or not fits:
             found = make_plan(sync, partition, taken, state, now=trip.clock.now())
+        else:  # What a guard says of time may have changed since.
+            judged = judge(found, sync, snapshot_taken_at=taken.taken_at, now=trip.clock.now())
+            found = replace(found, verdicts=judged)
         return deliver(sync, found, trip, approval=approval, restore=restore, limit=limit)

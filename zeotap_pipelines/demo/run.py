@@ -13,15 +13,20 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
+from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
 
+from .. import definitions
+from ..components import Audience, KognitivConnection, KognitivGroupSync
 from ..engines.duckdb import opened, rows
 from ..ledger import Ledger
 from ..lock import speaking
 from ..model import Change
 from ..naming import literal
+from ..project import load
 from ..state import State
 from ..sync import Sync
 from .place import Place, enter, here, holds, violations
@@ -97,9 +102,8 @@ def _checked(place: Place, sandbox: str, start: date) -> int:
     wrong = len(group ^ wanted)
     broken = violations(sandbox)
     if wrong or broken:
-        print(
-            f"WRONG: {len(group - wanted):,} members too many, {len(wanted - group):,} missing, {len(broken):,} violations"
-        )
+        print(f"WRONG: {len(group - wanted):,} members too many, {len(wanted - group):,} missing")
+        print(f"{len(broken):,} requests broke the contract")
         return 1
     print(f"The group at the sandbox equals the audience of {month[-1]}: {len(group):,} members.")
     place.write_note(finished=True)
@@ -110,12 +114,9 @@ class _Stage:
     """The shipped definitions and an instance to run them in."""
 
     def __init__(self) -> None:
-        from ..definitions import defs
 
-        print(
-            f"\n{'partition':<24} {'audience':>9} {'entered':>8} {'changed':>8} {'left':>6} {'requests':>9} {'seconds':>8}"
-        )
-        self._defs = defs() if callable(defs) else defs
+        print("\npartition                 audience  entered  changed   left  requests  seconds")
+        self._defs = load(Path(definitions.__file__).parent)
         self._job = self._defs.resolve_implicit_global_asset_job_def()
         self._instance = dg.DagsterInstance.get()
         self.sync = self._declared()
@@ -135,30 +136,31 @@ class _Stage:
             instance=self._instance, run_config=QUIET, raise_on_error=False, **partition
         )
         if not result.success:
-            for event in result.all_events:
-                if event.is_step_failure:
-                    error = event.step_failure_data.error
-                    print(f"{days[-1]}: {error.message.strip() if error else 'failed'}")
+            for event in result.filter_events(lambda event: event.is_step_failure):
+                failure = event.step_failure_data
+                said = (
+                    failure.user_failure_data.description if failure.user_failure_data else failure.error_display_string
+                )
+                print(f"{days[-1]}: {said}")
             return None
         found = {
             event.asset_key: event.materialization.metadata for event in _materialized(result, days[-1].isoformat())
         }
 
         def value(key: dg.AssetKey, name: str) -> int:
-            return int(found[key][name].value) if name in found.get(key, {}) else 0  # type: ignore[arg-type]
+            return int(found[key][name].value) if name in found.get(key, {}) else 0
 
-        span = days[0].isoformat() if len(days) == 1 else f"{days[0]} … {days[-1]}"
         return Line(
-            span,
-            value(chain[1], "audience"),
-            *(value(chain[1], change.value) for change in (Change.ENTERED, Change.CHANGED, Change.LEFT)),
+            days[0].isoformat() if len(days) == 1 else f"{days[0]} … {days[-1]}",
+            audience=value(chain[1], "audience"),
+            entered=value(chain[1], Change.ENTERED),
+            changed=value(chain[1], Change.CHANGED),
+            left=value(chain[1], Change.LEFT),
             requests=value(chain[2], "requests"),
             seconds=time.monotonic() - began,
         )
 
     def _declared(self) -> Sync:
-        from ..components import Audience, KognitivConnection, KognitivGroupSync
-
         tree = self._defs.component_tree
         assert tree is not None
         [sync] = [one for one in tree.get_all_components(of_type=KognitivGroupSync) if one.name == SYNC]
@@ -202,7 +204,7 @@ def _audience(place: Place, day: date) -> set[str]:
 def _day_by_day(place: Place, days: list[date]) -> int:
     """Return how many requests delivering each of *days* after the first would have taken."""
     audiences = [_audience(place, day) for day in days]
-    return sum(len(before ^ after) for before, after in zip(audiences, audiences[1:], strict=False))
+    return sum(len(before ^ after) for before, after in pairwise(audiences))
 
 
 def _row(line: Line) -> str:

@@ -115,7 +115,8 @@ class AgillicTable(AgillicTarget):
                 return Receipt(receipt.everyone, known | dict(receipt.except_for))
             else:
                 unclear = self._unclear(part, receipt)
-                known |= {operation.row: receipt.outcome(operation) for operation in part}
+                again = {operation.row for some in unclear for operation in some}
+                known |= {o.row: receipt.outcome(o) for o in part if o.row not in again}
                 if unclear:
                     waiting += _in_two(unclear, batch)
         accepted = Outcome(Fate.ACCEPTED, request=receipt.everyone.request)

@@ -659,4 +659,5 @@ def test_one_malformed_record_does_not_hold_back_the_recipients_others() -> None
 def test_records_that_are_asked_again_and_not_answered_leave_the_others_as_they_are(cut: Outcome) -> None:
     asked = of(Verb.UPSERT, *SHOP)
     receipt, _, _ = hold(TABLE, asked, shop(task("completed", ("a@x.dk", "malformed")), cut))
-    assert fates(receipt, asked)[1] is Fate.ACCEPTED
+    assert fates(receipt, asked) == [Fate.DEFERRED, Fate.ACCEPTED, Fate.DEFERRED, Fate.DEFERRED]
+    assert not receipt.everyone.untouched
