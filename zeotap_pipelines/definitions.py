@@ -1,5 +1,6 @@
 """What Dagster loads: this project's defs/."""
 
+from functools import cache
 from pathlib import Path
 
 import dagster as dg
@@ -8,6 +9,7 @@ from .project import load
 
 
 @dg.definitions
+@cache  # Dagster asks for it at every step and for every run anew.
 def defs() -> dg.Definitions:
     """Return everything that defs/ declares."""
     return load(Path(__file__).parent)

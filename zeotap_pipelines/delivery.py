@@ -26,6 +26,7 @@ import pyarrow.parquet as parquet
 
 from .clock import SYSTEM, Clock
 from .destinations.base import Connection, Target, Visit
+from .discretion import discreet, secrets
 from .engines.duckdb import first_line, rows
 from .errors import ApprovePlan, AskForRestore, MakePlanAgain, RepairState, TryAgainLater, ZeotapError
 from .journal import Journal
@@ -237,6 +238,7 @@ class _Delivery:
         self._limit = limit
         self._visit = Visit()
         self._last_at = standing.last_at
+        self._secrets = secrets(trip.connection)
         self._halt: Exception | None = None
         self._silent = self._unreached = 0
         self._pending: list[Batch] = []  # Written down as asked, not yet given to a conversation.
@@ -346,6 +348,7 @@ class _Delivery:
             )
 
     def _answered(self, batch: Batch, receipt: Receipt, *, unsure: bool = False, count: bool = True) -> None:
+        receipt = discreet(receipt, batch, self._secrets)
         # Never before it was asked, even if the clock goes back.
         moment = max(self._trip.clock.now(), self._last_at or batch.at).isoformat()
         self._journal.answered(self._plan.id, batch, receipt, moment, unsure=unsure)
@@ -420,7 +423,7 @@ def cut(operations: Iterator[Operation], target: Target, moment: Callable[[], da
     size = 0
     for operation in operations:
         bytes_more = len(operation.body.encode()) + 1 if target.max_bytes else 0
-        full = len(some) >= target.items or (target.max_bytes and size + bytes_more > target.max_bytes)
+        full = len(some) >= target.batch_items(operation.verb) or (target.max_bytes and size + bytes_more > target.max_bytes)
         if some and (full or some[0].verb is not operation.verb):
             yield Batch(tuple(some), moment())
             some, size = [], 0

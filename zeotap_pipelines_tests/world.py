@@ -214,13 +214,15 @@ class World:
         }
         return Trip(**{**given, **changed})
 
-    def take(self, people: Sequence[str] | Rows, partition: Partition, run: str | None = None) -> snapshots.Snapshot:
+    def take(
+        self, people: Sequence[str] | Rows, partition: Partition | None = None, run: str | None = None
+    ) -> snapshots.Snapshot:
         """Freeze an audience: people by name, or rows."""
         if not isinstance(people, Rows):
             given = [self.specimen.person(who) for who in people]
             people = Rows({name: [row[name] for row in given] for name in self.specimen.person("nobody")})
-        run = run or f"run{next(self._runs)}"
-        return snapshots.take(self.sync.audience, partition, people, self.state, run=run, now=self.clock.now())
+        run, now = run or f"run{next(self._runs)}", self.clock.now()
+        return snapshots.take(self.sync.audience, partition or day(0), people, self.state, run=run, now=now)
 
     def plan(self, partition: Partition | None = None) -> Plan:
         return pipeline.plan(self.sync, partition or day(0), self.state, run=f"run{next(self._runs)}", trip=self.trip())

@@ -54,7 +54,7 @@ MEDIA_TYPE = "application/json; charset=utf-8"
 ROWS_AT_FAULT = frozenset({400, 409, 413, 422})
 """Assumption: the refusals that are about the rows of a request; any other 4xx is about the request itself."""
 
-REMEDY = "check that every required Person Data field is filled and well-formed"
+REMEDY = "check that every required field is filled and well-formed"
 
 
 class Agillic(Connection):

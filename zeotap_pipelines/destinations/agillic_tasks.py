@@ -66,6 +66,11 @@ def attributed(
     return refused
 
 
+def unreadable(response: httpx.Response) -> bool:
+    """Whether *response* says something that isn't JSON, so that nobody knows whether it names failures."""
+    return bool(response.content.strip()) and not parsed(response) and response.text.strip() != "{}"
+
+
 def nobody(said: str) -> bool:
     """Whether an error means that there is no such recipient. Assumption: it then says "not found"."""
     return "not found" in said.casefold()

@@ -26,7 +26,7 @@ from ..mapping import Kind
 from ..model import Batch, Call, Conversation, Fate, Mode, Operation, Outcome, Question, Receipt, Verb
 from ..naming import segment
 from .base import Connection, Limits, Target, Visit
-from .crowdtwist_answers import ALREADY_TAKEN, activity_ids, judged, no_such_user, reason, said
+from .crowdtwist_answers import ALREADY_TAKEN, activity_ids, judged, no_such_user, reason, says
 from .crowdtwist_auth import ApiKey, Signature
 
 ACTIVITIES = "/v2/activities"
@@ -298,4 +298,4 @@ def _encoded(body: Mapping[str, Any]) -> bytes:
 
 
 def _taken(response: httpx.Response) -> bool:
-    return not response.is_success and ALREADY_TAKEN in said(response).lower()
+    return not response.is_success and says(response, ALREADY_TAKEN)

@@ -24,7 +24,7 @@ from ..model import Batch, Call, Conversation, Fate, Mode, Operation, Outcome, Q
 from ..naming import segment
 from .base import Target, Visit
 from .crowdtwist import ACTIVITIES, JSON, USERS, named, unfit_ids
-from .crowdtwist_answers import activity_ids, judged, reason, said
+from .crowdtwist_answers import activity_ids, judged, reason, says
 
 ALREADY_PROCESSED = "event already processed"
 
@@ -133,7 +133,7 @@ class ActivityCredit(Target):
 
     def _outcome(self, response: httpx.Response, operation: Operation) -> Outcome:
         status = response.status_code
-        if ALREADY_PROCESSED in said(response).lower():
+        if says(response, ALREADY_PROCESSED):
             if operation.repeated or response.extensions.get("repeated"):
                 return Outcome(Fate.ACCEPTED, "already processed: an earlier attempt had been accepted", status)
             # Also the answer to a second, legitimate credit that follows another too closely.

@@ -16,6 +16,9 @@ from .base import judge
 ALREADY_TAKEN = "already taken"
 NO_SUCH_USER = "user does not exist"
 
+READ = 8_000
+"""So many characters of an error are looked at."""
+
 REMEDIES = {
     ALREADY_TAKEN: "the user exists: use the mode upsert or update to change existing users",
     "no custom attributes setup for client": "add the custom attribute in CrowdTwist Control Center, "
@@ -34,7 +37,7 @@ def no_such_user(response: httpx.Response) -> bool:
     if response.status_code != httpx.codes.NOT_FOUND:
         return False
     # Assumption: a missing user's 404 says so in its message, in these words.
-    if NO_SUCH_USER in said(response).lower():
+    if says(response, NO_SUCH_USER):
         return True
     wrong = FixConnection(
         f"CrowdTwist answers {reason(response)}, and not that the user does not exist: check base_url"
@@ -51,7 +54,7 @@ def judged(response: httpx.Response, *, event: bool = False) -> Outcome:
     outcome = judge(response, event=event)
     if outcome.fate is Fate.ACCEPTED:
         return outcome
-    status, message = response.status_code, said(response).lower()
+    status = response.status_code
     if status == httpx.codes.FORBIDDEN:
         refused = FixConnection(
             f"CrowdTwist forbids this call ({reason(response)}): the key needs the permissions POST /v2/users, "
@@ -60,7 +63,7 @@ def judged(response: httpx.Response, *, event: bool = False) -> Outcome:
         raise Halt(Receipt(Outcome(Fate.DEFERRED, reason(response), status, untouched=True)), refused)
     no_such_user(response)
     for needle, remedy in REMEDIES.items():
-        if needle in message:
+        if says(response, needle):
             # The status of a named error is not documented: the name alone says that the row is at fault.
             return Outcome(Fate.REJECTED, f"{reason(response)}. {remedy}", status, untouched=True)
     return replace(outcome, reason=reason(response))
@@ -74,12 +77,22 @@ def reason(response: httpx.Response) -> str:
 
 def said(response: httpx.Response) -> str:
     """Return the texts of an answer of any form on one line: at most 300 characters, no keys, no e-mail addresses."""
+    text = re.sub(r"(?i)(api_key=|CTApiKey\s+|CTApiV2Auth\s+)[^\s&\"'<>;]+", r"\1…", _text(response)[:1_000])
+    return re.sub(r"[^\s@\"'<>]+@[^\s@\"'<>]+", "…@…", text)[:300]
+
+
+def says(response: httpx.Response, words: str) -> bool:
+    """Return whether an answer holds *words*, in any case."""
+    return words in _text(response).lower()
+
+
+def _text(response: httpx.Response) -> str:
+    """Return the texts of a JSON body, or what a page shows, as far as a person would read it."""
     try:
-        text = "; ".join(dict.fromkeys(_texts(response.json())))
+        text = "; ".join(dict.fromkeys(_texts(response.json())))[:READ]
     except (ValueError, RecursionError):
-        text = re.sub(r"(?s)<(script|style).*?</\1>|<[^>]*>", " ", response.text)
-    text = re.sub(r"(?i)(api_key=|CTApiKey\s+|CTApiV2Auth\s+)[^\s&\"'<>;]+", r"\1…", text)
-    return " ".join(re.sub(r"[^\s@\"'<>]+@[^\s@\"'<>]+", "…@…", text).split())[:300]
+        text = re.sub(r"(?s)<(script|style)\b.*?</\1>|<[^>]*>", " ", response.text[:READ])
+    return " ".join(text.split())
 
 
 def _texts(found: Any) -> Iterator[str]:

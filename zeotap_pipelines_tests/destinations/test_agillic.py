@@ -529,6 +529,14 @@ def test_a_conversation_that_is_cut_off_after_five_of_ten_group_calls_keeps_what
     assert not receipt.everyone.untouched, "they were upserted"
 
 
+def test_an_answer_that_breaks_off_accepts_nobody_and_an_empty_one_everybody() -> None:
+    asked = batch(Verb.REMOVE, 2)
+    receipt, _, _ = hold(GROUP, asked, script(httpx.Response(200, text='{"failed": [{"reci')))
+    assert receipt.everyone.fate is Fate.DEFERRED
+    receipt, _, _ = hold(GROUP, asked, script(httpx.Response(204)))
+    assert receipt.everyone.fate is Fate.ACCEPTED
+
+
 def test_members_that_the_group_refuses_are_rejected() -> None:
     asked = batch(Verb.ADD, 3)
     failed = answer(200, {"failed": [{"recipientId": "p2@x.dk", "error": "unsubscribed"}]})

@@ -196,7 +196,8 @@ def test_a_named_error_carries_its_remedy_whatever_its_form_and_status(named: st
 
 
 @pytest.mark.parametrize(
-    "text", ["", "<html>Down for <b>maintenance</b></html>", "[", "[" * 100_000, '{"error": null}', "7"]
+    "text",
+    ["", "<html>Down for <b>maintenance</b></html>", "[", "[" * 100_000, "<script>" * 100_000, '{"error": null}', "7"],
 )
 def test_trouble_at_the_service_leaves_the_row_owed_whatever_the_body_is(text: str) -> None:
     outcome = one(USERS, Verb.UPSERT, answer(503, text=text), user_id="a@x.de")
