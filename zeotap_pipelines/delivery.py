@@ -12,13 +12,14 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections import Counter
-from collections.abc import Callable, Coroutine, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
 from concurrent.futures import Future
-from contextlib import suppress
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from itertools import islice
 from typing import Any, TypeVar
+from weakref import WeakValueDictionary
 
 import duckdb
 import httpx
@@ -235,8 +236,11 @@ class _Delivery:
         self._sync, self._target, self._plan, self._trip = sync, sync.target, plan, trip
         self._journal, self._standing, self._so_far, self._summary = journal, standing, so_far, summary
         self._approved = approved
+        self._verb = next((verb for verb in sync.verbs.values() if verb is not Verb.REMOVE), Verb.REMOVE)
         self._limit = limit
-        self._visit = Visit()
+        constants = {name: origin.constant for name, origin in sync.mapping.items() if origin.constant is not None}
+        self._visit = Visit(fields=tuple(sync.mapping), constants=constants)
+        self._apart: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._last_at = standing.last_at
         self._secrets = secrets(trip.connection)
         self._halt: Exception | None = None
@@ -309,10 +313,22 @@ class _Delivery:
         try:
             for batch in feed:
                 self._pending.remove(batch)
-                await self._hold(wire, batch)
+                async with self._by_itself(batch):
+                    await self._hold(wire, batch)
         except Exception as error:
             self._halt = self._halt or error  # Nobody else goes on asking.
             raise
+
+    @asynccontextmanager
+    async def _by_itself(self, batch: Batch) -> AsyncIterator[None]:
+        """Keep *batch* from being in flight together with what the target wants apart from it."""
+        name = self._target.apart(batch.operations[0])
+        if name is None:
+            yield
+            return
+        lock = self._apart.setdefault(name, asyncio.Lock())  # Goes when nobody holds or awaits it.
+        async with lock:
+            yield
 
     async def _hold(self, wire: Wire, batch: Batch) -> None:
         """Hold the conversation of *batch*, in halves where the service refuses it as a whole."""
@@ -378,7 +394,7 @@ class _Delivery:
         elif self._target.event:
             window = max(2, speakers)  # A crash leaves so many more rows in doubt: small.
         else:
-            window = max(speakers, WINDOW // self._target.items, 1)
+            window = max(speakers, WINDOW // self._target.batch_items(Verb.REMOVE if removing else self._verb), 1)
         while not (self._halt or stop.is_set()):
             some = list(islice(batches, window))
             if not some:
@@ -423,7 +439,9 @@ def cut(operations: Iterator[Operation], target: Target, moment: Callable[[], da
     size = 0
     for operation in operations:
         bytes_more = len(operation.body.encode()) + 1 if target.max_bytes else 0
-        full = len(some) >= target.batch_items(operation.verb) or (target.max_bytes and size + bytes_more > target.max_bytes)
+        full = len(some) >= target.batch_items(operation.verb) or (
+            target.max_bytes and size + bytes_more > target.max_bytes
+        )
         if some and (full or some[0].verb is not operation.verb):
             yield Batch(tuple(some), moment())
             some, size = [], 0

@@ -66,7 +66,7 @@ def _compute(
     target = sync.target
     scan = f"read_parquet({literal(str(snapshot.path))}, file_row_number = true)"
     name, value = rendering.primary(sync)
-    several = len(target.identity) > 1
+    several = len(target.identity) > 1 and not target.composite
     others = _others(sync) if several else "CAST([] AS VARCHAR[])"
     rules = [*rendering.convertible(sync), *target.invalid()]
     rows(

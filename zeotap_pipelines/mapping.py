@@ -81,17 +81,23 @@ class Field:
         steps = [s for s in ("trim" * self.trim, self.case, self.date_format, self.hash) if s]
         return " → ".join([origin, *steps])
 
-    def canonical(self, types: Mapping[str, str]) -> str:
-        """Return the SQL expression of the canonical text, given the columns' SQL *types*."""
+    def canonical(self, types: Mapping[str, str], date_format: str | None = None) -> str:
+        """
+        Return the SQL expression of the canonical text, given the columns' SQL *types*.
+
+        *date_format* is how the destination writes dates where the mapping doesn't say.
+        """
         if self.constant is not None:
             text = literal(self.constant)
         elif self.column is not None:
-            text = self._column(self.column, types)
+            text = self._column(self.column, types, date_format)
         else:
             parts = re.split(r"\{([^{}]+)\}", self.template or "")
             # Even parts are literal text, odd parts are columns; || is null where one of them is.
             text = " || ".join(
-                self._column(part, types) if odd else literal(part) for odd, part in _alternate(parts) if odd or part
+                self._column(part, types, date_format) if odd else literal(part)
+                for odd, part in _alternate(parts)
+                if odd or part
             )
             text = f"({text or literal('')})"
         if self.trim:
@@ -100,12 +106,16 @@ class Field:
             text = f"{self.case}({text})"
         return f"sha256({text})" if self.hash else text
 
-    def _column(self, name: str, types: Mapping[str, str]) -> str:
+    def _column(self, name: str, types: Mapping[str, str], date_format: str | None) -> str:
         if name not in types:
             raise FixDeclaration(f"the mapping names column {name!r}; the audience has {', '.join(types)}")
-        if self.date_format:
+        if types[name].upper() == "DATE" or types[name].upper().startswith("TIMESTAMP"):
+            pattern = self.date_format or date_format
+        else:
+            pattern = self.date_format
+        if pattern:
             moment = f"try_cast({identifier(name)} AS TIMESTAMP)"
-            return f"strftime({moment}, {literal(strftime(self.date_format))})"
+            return f"strftime({moment}, {literal(strftime(pattern))})"
         return canonical(identifier(name), types[name])
 
 
@@ -163,7 +173,3 @@ def strftime(pattern: str) -> str:
     if "%" not in found.replace("%%", "") or re.search(r"(?<!%)[A-Za-z]{2,}", found.replace("%%", "")):
         raise FixDeclaration(f"date_format {pattern!r} is written with yyyy, MM, dd, HH, mm and ss")
     return found
-
-
-def _alternate(parts: list[str]) -> list[tuple[bool, str]]:
-    return [(bool(number % 2), part) for number, part in enumerate(parts)]

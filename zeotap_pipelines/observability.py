@@ -100,8 +100,7 @@ def of_plan(plan: Plan, sync: core.Sync, limits: Limits, state: State) -> dict[s
 
 def predicted_calls(plan: Plan, sync: core.Sync) -> int:
     """Return how many requests the plan needs, counting items only."""
-    items = sync.target.items
-    return sum(-(-plan.count(verb) // items) for verb in Verb)
+    return sum(-(-plan.count(verb) // sync.target.batch_items(verb)) for verb in Verb)
 
 
 def plan_line(plan: Plan) -> str:

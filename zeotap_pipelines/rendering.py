@@ -33,7 +33,7 @@ def mapped(sync: Sync, scan: str, types: Mapping[str, str]) -> str:
     """Return a SELECT of the canonical text of every mapped field, and the row's number in its file as ``src``."""
     fields = []
     for name, origin in sync.mapping.items():
-        text = origin.canonical(types)
+        text = origin.canonical(types, sync.target.date_format)
         if name in sync.target.identity:
             # An identity of nothing but spaces is no identity.
             text = f"nullif({text}, '')" if name in sync.target.exact else f"nullif(trim({text}), '')"
@@ -54,6 +54,10 @@ def key(target: Target, identity: tuple[str, ...], name: str, value: str) -> str
 
     It carries the identifier's name where there are several: uid "7" is not anonymous_id "7".
     """
+    if target.composite:
+        parts = [f"json_extract_string({value}, '$[{n}]')" for n in range(len(target.identity))]
+        forms = [normalised(target, field, part) for field, part in zip(target.identity, parts, strict=True)]
+        return f"CAST(to_json([{', '.join(forms)}]) AS VARCHAR)"
     if len(target.identity) == 1:
         return normalised(target, target.identity[0], value)
     branches = " ".join(
@@ -63,8 +67,15 @@ def key(target: Target, identity: tuple[str, ...], name: str, value: str) -> str
 
 
 def primary(sync: Sync) -> tuple[str, str]:
-    """Return the SQL of the name and of the value of the first identity that a mapped row has."""
+    """
+    Return the SQL of the name and of the value of a mapped row's identity: the first that it has.
+
+    A composite one has no name, and all its values as a JSON array.
+    """
     values = [field(name) for name in sync.identity]
+    if sync.target.composite:
+        present = " AND ".join(f"{value} IS NOT NULL" for value in values)
+        return "'row'", f"CASE WHEN {present} THEN CAST(to_json([{', '.join(values)}]) AS VARCHAR) END"
     if len(values) == 1:
         return literal(sync.identity[0]), values[0]
     names = " ".join(f"WHEN {field(name)} IS NOT NULL THEN {literal(name)}" for name in sync.identity)
@@ -73,15 +84,15 @@ def primary(sync: Sync) -> tuple[str, str]:
 
 def digest(sync: Sync, version: int = DIGEST_VERSION) -> str:
     """
-    Return the SQL of the digest of a mapped row: 63 bits of md5 over every field but a single identity.
+    Return the SQL of the digest of a mapped row: 63 bits of md5 over every field that is not its key.
 
     Values are prefixed by their length, so that no two rows can be run together
     into the same text; the names of the fields are part of it, so that a changed
     mapping is a change.
     """
     assert version == 1
-    single = len(sync.target.identity) == 1
-    names = [n for n in sorted(sync.mapping) if not (single and n in sync.target.identity)]
+    whole = sync.target.composite or len(sync.target.identity) == 1
+    names = [n for n in sorted(sync.mapping) if not (whole and n in sync.target.identity)]
     if not names:
         return NO_ATTRIBUTES
     salt = hashlib.sha256("\x1f".join(f"{n}{'!' * sync.mapping[n].send_nulls}" for n in names).encode()).hexdigest()[:8]

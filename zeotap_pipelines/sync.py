@@ -57,6 +57,10 @@ class Sync:
             raise FixDeclaration(
                 f"sync {self.name}: {target} has no mode {self.mode.value!r}; it has {', '.join(self.target.modes())}"
             )
+        try:
+            self.target.check(self.mode, tuple(self.mapping))
+        except FixDeclaration as error:
+            raise FixDeclaration(f"sync {self.name}: {error}") from error
         if not set(self.target.identity) & set(self.mapping):
             wanted = " or ".join(self.target.identity)
             raise FixDeclaration(

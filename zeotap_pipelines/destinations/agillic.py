@@ -160,13 +160,7 @@ class AgillicTarget(Target):
         """Raise FixTarget where Person Data lacks one of *names*, or doesn't identify by the recipient id field."""
         known = fields_of(response, PERSON_DATA)
         check_fields(names, known, "Agillic's Person Data")
-        # Assumption: identifier is false for fields that don't identify a recipient.
-        if known[self.recipient_id_field].get("identifier") is False:
-            proper = ", ".join(name for name, described in known.items() if described.get("identifier")) or "none"
-            raise FixTarget(
-                f"recipient_id_field {self.recipient_id_field} does not identify recipients in this Agillic instance, "
-                f"so that they would be created twice: its identifiers are {proper}"
-            )
+        check_identifier(self.recipient_id_field, known, "Agillic's Person Data", "recipient_id_field")
 
     def judge(self, response: httpx.Response) -> Outcome:
         """Return what *response* means; what Agillic says of a row is kept without addresses."""
@@ -277,6 +271,20 @@ def check_fields(names: Iterable[str], known: Iterable[str], where: str) -> None
     missing = sorted(set(names) - set(known))
     if missing:
         raise FixTarget(f"{where} has no field {'; no field '.join(spelled(name, known) for name in missing)}")
+
+
+def check_identifier(name: str, known: Mapping[str, Mapping[str, Any]], where: str, setting: str) -> None:
+    """
+    Raise FixTarget where the field *name* of *where* identifies nothing, so that writing by it makes duplicates.
+
+    Assumption: Agillic describes such a field with ``"identifier": false``.
+    """
+    if known[name].get("identifier") is False:
+        proper = ", ".join(other for other, described in known.items() if described.get("identifier")) or "none"
+        raise FixTarget(
+            f"{setting} {name} is no identifier of {where}, so that what exists would be stored twice: "
+            f"its identifiers are {proper}"
+        )
 
 
 def spelled(name: str, known: Iterable[str]) -> str:

@@ -86,6 +86,7 @@ class AgillicRecipients(AgillicTarget):
             outcome = self._one(response, call, missing=NOT_FOUND)
             if outcome.fate is not Fate.ACCEPTED:
                 return Receipt(Outcome(outcome.fate, outcome.reason, outcome.status, untouched=True))
+        # Assumption: PUT leaves the Person Data that it doesn't name as it is.
         call = Call("PUT", path, content=person_data(operation), headers={"Content-Type": MEDIA_TYPE})
         response = yield call
         outcome = self._one(response, call, missing=NOT_FOUND)

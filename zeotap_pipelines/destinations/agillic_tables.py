@@ -10,7 +10,17 @@ from typing import Any
 from ..errors import FixDeclaration, FixTarget
 from ..model import Batch, Call, Conversation, Fate, Halt, Mode, Operation, Outcome, Question, Receipt, Unanswered, Verb
 from ..naming import NAME, segment
-from .agillic import PERSON_DATA, AgillicTarget, check_fields, compact, fields_of, listing, post, spelled
+from .agillic import (
+    PERSON_DATA,
+    AgillicTarget,
+    check_fields,
+    check_identifier,
+    compact,
+    fields_of,
+    listing,
+    post,
+    spelled,
+)
 from .agillic_tasks import nobody
 from .base import Visit
 
@@ -80,13 +90,7 @@ class AgillicTable(AgillicTarget):
         path = f"{TABLES}/{segment(self.table)}"
         known = fields_of((yield Call("GET", path)), path)
         check_fields({self.record_id_field, *visit.fields} - {self.recipient_id_field}, known, f"table {self.table!r}")
-        # Assumption: identifier is false for fields that don't identify a record.
-        if known[self.record_id_field].get("identifier") is False:
-            proper = ", ".join(name for name, described in known.items() if described.get("identifier")) or "none"
-            raise FixTarget(
-                f"record_id_field {self.record_id_field} does not identify records of table {self.table!r}, "
-                f"so that they would be stored twice: its identifiers are {proper}"
-            )
+        check_identifier(self.record_id_field, known, f"table {self.table!r}", "record_id_field")
 
     def converse(self, batch: Batch, visit: Visit) -> Conversation:
         """

@@ -68,7 +68,11 @@ def attributed(
 
 def unreadable(response: httpx.Response) -> bool:
     """Whether *response* says something that isn't JSON, so that nobody knows whether it names failures."""
-    return bool(response.content.strip()) and not parsed(response) and response.text.strip() != "{}"
+    try:
+        response.json()
+    except ValueError:
+        return bool(response.content.strip())
+    return False
 
 
 def nobody(said: str) -> bool:

@@ -212,7 +212,7 @@ def test_a_mapped_field_that_agillic_lacks_is_named_with_its_right_spelling() ->
 def test_a_recipient_id_field_that_is_missing_or_identifies_nobody_is_named() -> None:
     with pytest.raises(FixTarget, match="MOBILE"):
         ask(replace(RECIPIENTS, recipient_id_field="MOBILE").preflight(Visit()), discovery())
-    with pytest.raises(FixTarget, match=r"FIRSTNAME does not identify.*EMAIL, CUSTOMER_ID"):
+    with pytest.raises(FixTarget, match=r"FIRSTNAME is no identifier.*EMAIL, CUSTOMER_ID"):
         ask(replace(RECIPIENTS, recipient_id_field="FIRSTNAME").preflight(Visit()), discovery())
 
 
@@ -230,7 +230,7 @@ def test_a_group_that_is_not_static_is_refused(name: str) -> None:
 def test_a_table_that_is_missing_and_a_field_that_is_no_record_id_are_named() -> None:
     with pytest.raises(FixTarget, match=r"purchase \(names are case-sensitive: PURCHASE exists\)"):
         ask(AgillicTable("purchase", "PURCHASE_ID", "shop").preflight(Visit()), discovery())
-    with pytest.raises(FixTarget, match=r"PRICE does not identify.*PURCHASE_ID"):
+    with pytest.raises(FixTarget, match=r"PRICE is no identifier.*PURCHASE_ID"):
         ask(AgillicTable("PURCHASE", "PRICE", "shop").preflight(Visit()), discovery())
 
 

@@ -1,0 +1,153 @@
+"""What an account allows holds for every run, through crashes and wrong clocks."""
+
+import asyncio
+from collections import Counter
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from zeotap_pipelines.destinations.base import Limits
+from zeotap_pipelines.errors import ContinueLater, RepairState
+from zeotap_pipelines.limits import Pacer
+from zeotap_pipelines.sandbox import Fault
+from zeotap_pipelines_tests.world import Clock, World, kognitiv
+
+
+class Account:
+    """A limits file, and the pacers that runs have of it."""
+
+    def __init__(self, folder: Path, limits: Limits) -> None:
+        self.file = folder / "limits.json"
+        self.limits = limits
+        self.clock = Clock()
+        self.sent: Counter[str] = Counter()
+
+    def run(self, calls: int, *, crash: bool = False) -> int:
+        """Send so many calls, or as many as there may be, and return how many that was."""
+
+        async def send() -> int:
+            pacer = Pacer(self.limits, self.file, self.clock)
+            for number in range(calls):
+                try:
+                    await pacer.turn()
+                except ContinueLater:
+                    pacer.close()
+                    return number
+                self.sent[self.clock.now().date().isoformat()] += 1
+            if not crash:
+                pacer.close()
+            return calls
+
+        return asyncio.run(send())
+
+
+def test_a_budget_is_used_up_to_the_last_call_and_renewed_at_midnight(tmp_path: Path) -> None:
+    account = Account(tmp_path, Limits(per_day=45))
+    assert [account.run(30), account.run(30), account.run(30)] == [30, 15, 0]
+    account.clock.pass_(16 * 3600)
+    assert account.run(100) == 45
+
+
+def test_what_ends_a_run_says_when_to_go_on(tmp_path: Path) -> None:
+    account = Account(tmp_path, Limits(per_day=1))
+    account.run(1)
+    with pytest.raises(ContinueLater, match="the day's budget of 1 calls is used up") as ended:
+        asyncio.run(Pacer(account.limits, account.file, account.clock).turn())
+    assert ended.value.until == account.clock.now().replace(hour=0) + timedelta(days=1)
+
+
+def test_a_clock_that_goes_back_does_not_renew_the_budget(tmp_path: Path) -> None:
+    account = Account(tmp_path, Limits(per_day=40))
+    account.run(40)
+    account.clock.jump(-timedelta(days=2))
+    assert account.run(1) == 0
+
+
+runs = st.tuples(st.integers(0, 70), st.booleans(), st.sampled_from([0, 3600, 9 * 3600, -5 * 3600, 25 * 3600]))
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.integers(1, 90), st.lists(runs, max_size=8))
+def test_the_budget_of_a_day_is_never_exceeded(tmp_path_factory, budget: int, runs) -> None:
+    account = Account(tmp_path_factory.mktemp("account"), Limits(per_day=budget))
+    for calls, crash, passes in runs:
+        account.run(calls, crash=crash)
+        account.clock.pass_(passes) if passes > 0 else account.clock.jump(timedelta(seconds=passes))
+    assert not account.sent or max(account.sent.values()) <= budget
+
+
+def test_a_damaged_count_is_no_new_budget(tmp_path: Path) -> None:
+    account = Account(tmp_path, Limits(per_day=40))
+    account.run(40)
+    for damage in ("", "{", "[]", '{"day": "2026-11-21"}', '{"day": 1, "calls": null, "paused_until": null}'):
+        account.file.write_text(damage)
+        with pytest.raises(RepairState, match=r"limits\.json is damaged"):
+            account.run(1)
+
+
+@pytest.mark.parametrize(("limits", "most"), [(Limits(per_second=10), 10), (Limits(per_minute=60), 1)])
+def test_a_known_rate_is_kept(tmp_path: Path, limits: Limits, most: int) -> None:
+    account = Account(tmp_path, limits)
+    account.run(51)
+    assert 50 / most <= account.clock.monotonic() <= 50 / most * 1.05
+
+
+def test_an_unknown_limit_is_found_by_halving_and_creeping_up(tmp_path: Path) -> None:
+    clock = Clock()
+    pacer = Pacer(Limits(), tmp_path / "limits.json", clock)
+    refused = []
+
+    async def send() -> None:
+        sent: list[float] = []
+        for _ in range(600):
+            await pacer.turn()
+            sent = [at for at in sent if at > clock.monotonic() - 1]
+            if len(sent) >= 10:
+                refused.append(clock.monotonic())
+                pacer.refused(1.0)
+            else:
+                sent.append(clock.monotonic())
+            await clock.sleep(0.01)
+
+    asyncio.run(send())
+    assert 1 <= len(refused) < 60, "one in ten at most"
+    assert 600 / clock.monotonic() > 4, "and not much slower than the limit of ten a second"
+
+
+def test_a_delivery_goes_on_day_after_day_within_its_budget(tmp_path: Path) -> None:
+    class Few(type(kognitiv())):
+        def limits(self) -> Limits:
+            return Limits(per_day=12)
+
+    world = World(tmp_path)
+    world.connection = Few(**{**kognitiv().model_dump(), "client_secret": kognitiv().client_secret})
+    people = [str(number) for number in range(25)]
+    world.take(people)
+    days = 0
+    for _ in range(8):
+        summary = world.carry_out()
+        if summary.complete:
+            break
+        assert isinstance(summary.error, ContinueLater)
+        assert world.carry_out().asked == 0, "nothing is left of the day"
+        days += 1
+        world.clock.pass_(24 * 3600)
+    assert world.held == set(people)
+    per_day = Counter(int(entry.at // 86400) for entry in world.sandbox.log if "/Auth/" not in entry.target)
+    assert max(per_day.values()) <= 12
+    assert days == 2
+
+
+def test_a_pause_is_kept_for_the_account_and_ends(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    world.sandbox.faults.add(Fault(kind="status", status=429, path="/members/", retry_after=90, nth=2))
+    first = world.deliver(["1", "2", "3"])
+    assert isinstance(first.error, ContinueLater)
+    world.renamed(name="another_sync")
+    assert world.carry_out().calls == 0
+    world.clock.pass_(91)
+    assert world.carry_out().complete
+    assert world.held == {"1", "2", "3"}
