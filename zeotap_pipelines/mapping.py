@@ -94,11 +94,12 @@ class Field:
         else:
             parts = re.split(r"\{([^{}]+)\}", self.template or "")
             # Even parts are literal text, odd parts are columns; || is null where one of them is.
-            text = " || ".join(
-                self._column(part, types, date_format) if odd else literal(part)
-                for odd, part in _alternate(parts)
-                if odd or part
-            )
+            pieces = [
+                self._column(part, types, date_format) if number % 2 else literal(part)
+                for number, part in enumerate(parts)
+                if number % 2 or part
+            ]
+            text = " || ".join(pieces)
             text = f"({text or literal('')})"
         if self.trim:
             text = f"trim({text})"
