@@ -7,7 +7,21 @@ Dagster is imported only when one is asked for, so that the core stays free of i
 
 from typing import Any
 
-_COMPONENTS = ("Audience", "DuckDBWarehouse", "KognitivConnection", "KognitivGroupSync")
+_COMPONENTS = (
+    "AgillicConnection",
+    "AgillicRecipientSync",
+    "AgillicTableSync",
+    "AgillicTargetGroupSync",
+    "Audience",
+    "CrowdTwistActivitySync",
+    "CrowdTwistConnection",
+    "CrowdTwistUserSync",
+    "DuckDBWarehouse",
+    "KognitivConnection",
+    "KognitivGroupSync",
+    "MoEngageCohortSync",
+    "MoEngageConnection",
+)
 
 
 def __getattr__(name: str) -> Any:

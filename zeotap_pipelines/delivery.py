@@ -39,6 +39,7 @@ from .plan import Plan
 from .rendering import key
 from .state import State
 from .sync import Sync
+from .tasks import OpenTasks
 from .wire import Interrupted, Wire, connect
 
 T = TypeVar("T")
@@ -127,6 +128,8 @@ def deliver(
         raise ApprovePlan(
             f"the approval names plan {approval.plan}, but the plan is {plan.id}: look at it and approve it"
         )
+    if not plan.intact(trip.state):
+        raise RepairState(f"the operations of plan {plan.id} are damaged or gone: make it again")
     ledger = Ledger(trip.state, sync.target, sync.address)
     with ledger.journal() as journal:
         ledger.fold(journal)
@@ -147,10 +150,19 @@ def deliver(
         try:
             if owed:
                 _in_thread(delivery.run(stop), stop)
+                if summary.complete and sync.target.once:
+                    journal.append("filled", plan=plan.id)
             else:
                 journal.append("in_step", **_about(sync, plan, trip.run, standing))
-        finally:
+        except BaseException:
+            with suppress(ZeotapError):  # What ended the run is what is said; the next one folds.
+                ledger.fold(journal)
+            raise
+        try:
             ledger.fold(journal)
+        except ZeotapError:
+            if summary.error is None:
+                raise
         summary.seconds = trip.clock.monotonic() - started
     return summary
 
@@ -167,7 +179,7 @@ def superseded(plan_window: Partition, standing: Standing, restore: bool) -> str
 def _fits(sync: Sync, plan: Plan, standing: Standing, restore: bool) -> None:
     if plan.address != str(sync.address):
         raise MakePlanAgain(f"plan {plan.id} is for {plan.address}, the sync's target is {sync.address}: make it again")
-    if reason := superseded(plan.window, standing, restore):
+    if (reason := superseded(plan.window, standing, restore)) and not sync.target.event:
         raise AskForRestore(
             f"{sync.name} at {plan.partition} is {reason}: nothing is sent. To go back on purpose, set restore"
         )
@@ -245,6 +257,7 @@ class _Delivery:
         self._secrets = secrets(trip.connection)
         self._halt: Exception | None = None
         self._silent = self._unreached = 0
+        self._tasks = OpenTasks(trip.state.account(sync.address) / "tasks.jsonl")
         self._pending: list[Batch] = []  # Written down as asked, not yet given to a conversation.
 
     async def run(self, stop: threading.Event) -> None:
@@ -255,6 +268,10 @@ class _Delivery:
             async with connect(self._trip.connection, pacer, clock, self._trip.transport) as wire:
                 if not await _unless(stop, wire.ask(self._target.preflight(self._visit))):
                     raise TryAgainLater(STOPPED)
+                for task in self._tasks.open():  # What it still does must not overtake what is asked now.
+                    if not await _unless(stop, wire.ask(self._target.await_task(task))):
+                        raise TryAgainLater(STOPPED)
+                    self._tasks.ended([task])
                 about = _about(self._sync, self._plan, self._trip.run, self._standing)
                 self._journal.append("begin", plan=self._plan.id, **about)
                 for removing in (False, True):
@@ -333,9 +350,11 @@ class _Delivery:
     async def _hold(self, wire: Wire, batch: Batch) -> None:
         """Hold the conversation of *batch*, in halves where the service refuses it as a whole."""
 
+        started: list[str] = []
+
         def remember(task: str) -> None:
-            self._journal.append("task", plan=self._plan.id, rows=[[row, row] for row in batch.rows], task=task)
-            self._journal.flush()
+            started.append(task)
+            self._tasks.started(task)
 
         try:
             held = await wire.hold(
@@ -344,9 +363,14 @@ class _Delivery:
         except Interrupted as stopped:
             self._answered(batch, stopped.receipt, unsure=True)
             raise
+        if held.receipt.split or held.receipt.everyone.fate in (Fate.ACCEPTED, Fate.REJECTED):
+            self._tasks.ended(started)
         if held.receipt.split and len(batch) > 1 and held.halt is None:
             middle = len(batch) // 2
             for half in (batch.operations[:middle], batch.operations[middle:]):
+                if self._halt is not None:
+                    self._answered(Batch(half, batch.at), Receipt(Outcome(Fate.DEFERRED, "not reached")), count=False)
+                    continue
                 again = Batch(half, self._moment())
                 self._journal.asked(self._plan.id, again.rows, again.at.isoformat())
                 await self._hold(wire, again)
@@ -439,9 +463,8 @@ def cut(operations: Iterator[Operation], target: Target, moment: Callable[[], da
     size = 0
     for operation in operations:
         bytes_more = len(operation.body.encode()) + 1 if target.max_bytes else 0
-        full = len(some) >= target.batch_items(operation.verb) or (
-            target.max_bytes and size + bytes_more > target.max_bytes
-        )
+        full = len(some) >= target.batch_items(operation.verb)
+        full = full or (target.max_bytes is not None and size + bytes_more > target.max_bytes)
         if some and (full or some[0].verb is not operation.verb):
             yield Batch(tuple(some), moment())
             some, size = [], 0
@@ -492,22 +515,25 @@ def _in_thread(work: Coroutine[Any, Any, T], stop: threading.Event) -> T:
     and is raised again when the work has ended.
     """
     result: Future[T] = Future()
+    done = threading.Event()
 
     def body() -> None:
         try:
             result.set_result(asyncio.run(work))
         except BaseException as error:
             result.set_exception(error)
+        finally:
+            done.set()
 
-    thread = threading.Thread(target=body, name="delivery")
-    thread.start()
+    # Not Thread.join: when a signal interrupts it, Python 3.11 takes the thread for finished.
+    threading.Thread(target=body, name="delivery").start()
     try:
-        while thread.is_alive():
-            thread.join(0.2)
+        while not done.wait(0.2):
+            pass
     except BaseException:
         stop.set()
-        while thread.is_alive():  # A second signal must not leave the journal to two writers.
+        while not done.is_set():  # A second signal must not leave the journal to two writers.
             with suppress(BaseException):
-                thread.join(0.2)
+                done.wait(0.2)
         raise
     return result.result()

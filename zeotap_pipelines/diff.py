@@ -15,7 +15,7 @@ from datetime import UTC, datetime, timedelta
 
 import duckdb
 
-from . import guards, rendering
+from . import events, guards, rendering
 from .engines.duckdb import first_line, rows
 from .errors import FixDeclaration
 from .ledger import Ledger, Standing
@@ -43,7 +43,7 @@ def make_plan(sync: Sync, partition: Partition, snapshot: Snapshot, state: State
             old = (now - timedelta(hours=sync.reassert_after_hours)).isoformat()
             standing = replace(standing, reassert_before=max(old, standing.reassert_before or old))
         try:
-            counted = _compute(connection, sync, partition, snapshot, standing)
+            counted = _compute(connection, sync, partition, snapshot, standing, state)
             plan = _write(connection, sync, partition, snapshot, state, standing, counted, now)
         except duckdb.Error as error:
             raise FixDeclaration(f"sync {sync.name}: the mapping can't be computed: {first_line(error)}") from error
@@ -60,7 +60,12 @@ def identity_mapping(sync: Sync) -> str:
 
 
 def _compute(
-    connection: duckdb.DuckDBPyConnection, sync: Sync, partition: Partition, snapshot: Snapshot, standing: Standing
+    connection: duckdb.DuckDBPyConnection,
+    sync: Sync,
+    partition: Partition,
+    snapshot: Snapshot,
+    standing: Standing,
+    state: State,
 ) -> Mapping[str, int]:
     """Make the tables ``wanted``, ``aside`` and ``owed``; return counts that only they know."""
     target = sync.target
@@ -94,6 +99,8 @@ def _compute(
     rows(connection, "CREATE TEMP VIEW wanted AS FROM grouped WHERE unfit IS NULL AND NOT conflicting")
     rows(connection, "CREATE TEMP VIEW aside AS FROM grouped WHERE unfit IS NOT NULL OR conflicting")
     rows(connection, _joined(sync, partition, standing))
+    if target.event:
+        events.carry_over(connection, target, state)
     kept_for = _protect(connection, sync) if several and Change.LEFT in sync.verbs else 0
     [(audience, null_keys)] = rows(
         connection, "SELECT (SELECT count(*) FROM wanted), (SELECT count(*) FROM mapped WHERE key IS NULL)"
@@ -118,7 +125,7 @@ def _joined(sync: Sync, partition: Partition, standing: Standing) -> str:
     verbs = sync.verbs
     verb_of = {change: (literal(verbs[change]) if change in verbs else "NULL") for change in Change}
     again = (
-        f"(l.moment < {literal(standing.reassert_before)})"
+        f"(l.moment <= {literal(standing.reassert_before)})"
         if standing.reassert_before and not sync.target.event
         else "false"
     )
@@ -289,7 +296,7 @@ def _write(
         **counted,  # type: ignore[arg-type]
     )
     path = plan.file(state)
-    if not path.exists():
+    if not plan.intact(state):
         with replacing(path) as draft:
             rows(connection, _copy(sync, snapshot, str(draft)))
         state.witness("operations")
@@ -298,7 +305,7 @@ def _write(
 
 def _copy(sync: Sync, snapshot: Snapshot, path: str) -> str:
     scan = f"read_parquet({literal(str(snapshot.path))}, file_row_number = true)"
-    if sync.target.carries_attributes or len(sync.target.identity) > 1:
+    if len(sync.mapping) > 1:
         rendered = f"""
             SELECT o."row", {rendering.body(sync)} AS body
             FROM owed AS o JOIN ({rendering.mapped(sync, scan, snapshot.columns)}) AS m ON m.src = o.src
@@ -306,12 +313,13 @@ def _copy(sync: Sync, snapshot: Snapshot, path: str) -> str:
     else:
         only = rendering.identity_body({sync.identity[0]: "value"})
         rendered = f"""SELECT "row", {only} AS body FROM owed WHERE verb <> 'remove'"""
+    earlier = "(SELECT t.body FROM taken_over AS t WHERE t.key = o.key)" if sync.target.event else "NULL"
     return f"""
         COPY (
             WITH rendered AS ({rendered})
             SELECT o."row", o.verb, o.change, o.why, o.key, o.name, o.value, o.others,
                 o.digest, CAST({rendering.DIGEST_VERSION} AS TINYINT) AS digest_version,
-                coalesce(b.body, {_removal(sync)}) AS body, o.why IN ('unsettled', 'released') AS repeated
+                coalesce(b.body, {earlier}, {_removal(sync)}) AS body, o.why IN ('unsettled', 'released') AS repeated
             FROM owed AS o LEFT JOIN rendered AS b ON b."row" = o."row"
             ORDER BY o."row"
         ) TO {literal(path)} (FORMAT parquet, ROW_GROUP_SIZE 50000)
@@ -321,7 +329,8 @@ def _copy(sync: Sync, snapshot: Snapshot, path: str) -> str:
 def _removal(sync: Sync) -> str:
     """Return the SQL of a removal's payload: the identity that was delivered, as far as nobody wanted carries it."""
     if len(sync.target.identity) == 1:
-        return rendering.identity_body({sync.target.identity[0]: "o.value"})
+        # By the name it was delivered under, which is the mapped one unless that was changed.
+        return "'{' || CAST(to_json(o.name) AS VARCHAR) || ':' || CAST(to_json(o.value) AS VARCHAR) || '}'"
     pairs = {}
     for name in sync.target.identity:
         kept = "(o.change <> 'left' OR list_contains(o.others, o.name || '=' || o.value))"

@@ -9,6 +9,7 @@ Errors, named by what the reader must do.
      ├─ ApprovePlan         a guard stopped the plan; a person must look at it
      ├─ MakePlanAgain       the plan no longer fits what the target was told
      ├─ AskForRestore       an older partition was asked for; time does not run backwards
+     │   └─ FilledOnce       the target is filled once, and was; reset it to fill it again
      ├─ AdoptTarget         state is missing although deliveries happened
      ├─ RepairState         a state file is damaged
      ├─ WaitForAccount      somebody else speaks to this account
@@ -54,6 +55,10 @@ class MakePlanAgain(ZeotapError):
 
 class AskForRestore(ZeotapError):
     """An older partition than the last one asked for: it needs ``restore``."""
+
+
+class FilledOnce(AskForRestore):
+    """The target is filled once, and was."""
 
 
 class AdoptTarget(ZeotapError):

@@ -18,6 +18,7 @@ from pathlib import Path
 
 import duckdb
 
+from . import events
 from .destinations.base import Target
 from .engines.duckdb import first_line, rows
 from .errors import RepairState
@@ -46,6 +47,8 @@ def fold(connection: duckdb.DuckDBPyConnection, target: Target, state: State, jo
         )
         rows(connection, _MOVEMENTS)
         _marks(connection)
+        if target.event:
+            events.remember_plans(connection, target, state)
         set_meta(connection, journal=journal_id)
         state.witness("folding")
         rows(connection, "COMMIT")
@@ -103,14 +106,19 @@ def _words(connection: duckdb.DuckDBPyConnection, target: Target, state: State, 
         rows(connection, f"CREATE OR REPLACE TEMP TABLE lines AS SELECT * FROM {scan}")
     except duckdb.Error as error:
         raise RepairState(f"the journal {journal} is damaged: {first_line(error)}") from error
-    names = [
-        name for (name,) in rows(connection, "SELECT DISTINCT plan FROM lines WHERE plan IS NOT NULL ORDER BY plan")
-    ]
+    asked = "SELECT DISTINCT plan FROM lines WHERE kind IN ('asked', 'answered') ORDER BY plan"
+    names = [name for (name,) in rows(connection, asked)]
     plans = " UNION ALL ".join(f"SELECT {literal(name)} AS plan, * FROM {_plan_scan(state, name)}" for name in names)
     if not plans:
         plans = f"SELECT NULL::VARCHAR AS plan, {_NOTHING} WHERE false"
     unanswered = Fate.IN_DOUBT if target.event else Fate.DEFERRED
-    rows(connection, _WORDS.format(plans=plans, unanswered=literal(unanswered), no_answer=literal(NO_ANSWER)))
+    words = _WORDS.format(plans=plans, unanswered=literal(unanswered), no_answer=literal(NO_ANSWER))
+    try:
+        rows(connection, words)
+    except duckdb.Error as error:
+        raise RepairState(
+            f"a plan that the journal {journal} refers to is damaged: restore {state.root}/diffs ({first_line(error)})"
+        ) from error
 
 
 def _plan_scan(state: State, plan: str) -> str:
@@ -255,6 +263,11 @@ def _marks(connection: duckdb.DuckDBPyConnection) -> None:
             mark, partition, restored = end, name, "false"
         elif end < mark:
             restored = "true"
+    pinned, filled = meta.get("pinned"), meta.get("filled")
+    if begun := [name for kind, plan, name, *_ in lines if kind == "begin" and plan in asked]:
+        pinned = pinned or begun[0]
+    if rows(connection, "SELECT 1 FROM lines WHERE kind = 'filled'"):
+        filled = "true"
     moments = rows(connection, "SELECT max(moment) FROM lines WHERE kind = 'asked'")
     last_at = max([m for m in (meta.get("last_at"), moments[0][0]) if m], default=None)
     generation = rows(connection, "SELECT coalesce(max(generation), 0) FROM movements")[0][0]
@@ -265,5 +278,7 @@ def _marks(connection: duckdb.DuckDBPyConnection) -> None:
         restored=restored,
         identity=identity,
         last_at=last_at,
+        pinned=pinned,
+        filled=filled,
         generation=str(max(generation, int(meta.get("generation", 0)))),
     )

@@ -32,7 +32,7 @@ from .errors import RepairState
 from .journal import Journal, read_id
 from .model import Address
 from .naming import literal
-from .state import State, folder
+from .state import State, folder, replacing
 
 SCHEMA_VERSION = 1
 
@@ -47,7 +47,12 @@ CREATE TABLE IF NOT EXISTS told (
     unsettled BOOLEAN, refused_verb VARCHAR, refused_digest BIGINT, refused_partition VARCHAR,
     partition VARCHAR, plan VARCHAR, run VARCHAR, moment VARCHAR
 );
+CREATE TABLE IF NOT EXISTS open_plans (plan VARCHAR, opened BIGINT, run VARCHAR);
+CREATE TABLE IF NOT EXISTS decisions (id VARCHAR, decision VARCHAR, decided_by VARCHAR, reason VARCHAR, moment VARCHAR);
 """
+
+
+TABLES = ("told", "meta", "movements", "open_plans", "decisions")
 
 
 @dataclass(frozen=True)
@@ -57,7 +62,9 @@ class Standing:
 
     *mark* is the end of the newest partition that was asked from, or found in
     step; *restored* says that an older one was asked from since. *reassert_before*
-    is the moment before which what was told must be told again.
+    is the moment before which what was told must be told again. A target that is
+    filled once is *pinned* to the first partition that was asked from, and *filled*
+    when that one was delivered.
     """
 
     generation: int = 0
@@ -68,6 +75,8 @@ class Standing:
     identity: str | None = None
     reassert_before: str | None = None
     last_at: datetime | None = None
+    pinned: str | None = None
+    filled: bool = False
 
     def moved_since(self, generation: int) -> set[str]:
         """Return the plans that moved the ledger after *generation*."""
@@ -110,21 +119,24 @@ class Ledger:
         if journal.empty:
             return
         journal.flush()
-        with self.writing() as connection:
-            fold.outcomes(connection, self.target, self.state, self.journal_file)
-            self.state.witness("outcomes")
-            fold.fold(connection, self.target, self.state, self.journal_file, journal.id)
+        try:
+            with self.writing() as connection:
+                fold.outcomes(connection, self.target, self.state, self.journal_file)
+                self.state.witness("outcomes")
+                fold.fold(connection, self.target, self.state, self.journal_file, journal.id)
+        except duckdb.Error as error:
+            raise RepairState(f"the ledger {self.file} can't be written: {first_line(error)}") from error
         self.state.witness("folded")
         journal.restart()
 
     @contextmanager
     def writing(self) -> Iterator[duckdb.DuckDBPyConnection]:
         """Open the ledger to change it, made and migrated where it must be."""
-        folder(self.file.parent)
-        fresh = not self.file.exists()
+        if not self.file.exists():
+            # Made aside: a disk that is full by now must not leave half a ledger.
+            with replacing(self.file) as draft, opened(draft, read_only=False) as connection:
+                self._prepare(connection)
         with opened(self.file, read_only=False, wait=600.0) as connection:
-            if fresh:
-                self.file.chmod(0o600)
             self._prepare(connection)
             yield connection
 
@@ -147,7 +159,7 @@ class Ledger:
                 attached = True
             if tail.count(b"\n") > 1 and self._unfolded(connection, attached):
                 if attached:
-                    for table in ("told", "meta", "movements"):
+                    for table in TABLES:
                         rows(connection, f"CREATE TABLE {table} AS FROM ledger.{table}")
                     rows(connection, "DETACH ledger")
                 with _copied(tail, self.state) as copy:
@@ -155,7 +167,7 @@ class Ledger:
                     assert journal is not None
                     fold.fold(connection, self.target, self.state, copy, journal)
             elif attached:
-                for table in ("told", "meta", "movements"):
+                for table in TABLES:
                     rows(connection, f"CREATE VIEW {table} AS FROM ledger.{table}")
             yield connection
 
@@ -172,6 +184,8 @@ class Ledger:
             identity=meta.get("identity"),
             reassert_before=meta.get("reassert_before"),
             last_at=_moment(meta.get("last_at")),
+            pinned=meta.get("pinned"),
+            filled=meta.get("filled") == "true",
         )
 
     def reassert(self, now: datetime) -> None:
@@ -186,7 +200,7 @@ class Ledger:
             told: dict[str, str] = dict(rows(connection, "SELECT key, value FROM meta WHERE key = 'last_at'"))
             before = max(now.astimezone(UTC).isoformat(), told.get("last_at", ""))
             # What is told next gets a later moment, even if the clock goes back.
-            fold.set_meta(connection, reassert_before=before, last_at=before)
+            fold.set_meta(connection, reassert_before=before, last_at=before, pinned=None, filled=None)
             fold.move(connection, "reassert", now)  # Plans that were made before no longer fit.
             rows(connection, "COMMIT")
 

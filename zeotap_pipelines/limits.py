@@ -26,6 +26,9 @@ CAREFUL = 0.98
 BLOCK = 20
 """So many calls of the day's budget are reserved at once."""
 
+DAYS = 7
+"""So many days are remembered, for a clock that goes back."""
+
 PATIENCE = 60.0
 """A pause longer than this many seconds ends the run, which goes on later, rather than hold its slot."""
 
@@ -41,7 +44,8 @@ class Pacer:
         self._known = bool(known)
         self._next = clock.monotonic()
         self._recent: deque[float] = deque(maxlen=64)
-        self._day, self._used, self._reserved, self._paused_until = self._read()
+        self._days, self._paused_until = self._read()
+        self._day, self._reserved = "", 0
         self.calls = 0
 
     async def turn(self) -> None:
@@ -64,7 +68,7 @@ class Pacer:
             return 0.0
         pause = (self._paused_until - self._clock.now()).total_seconds()
         if pause > PATIENCE:
-            self._give_back()
+            self._unspend()
             raise ContinueLater(f"the service asks to wait until {self._paused_until:%H:%M:%S} UTC", self._paused_until)
         if pause <= 0:
             self._paused_until = None
@@ -97,6 +101,7 @@ class Pacer:
 
     def close(self) -> None:
         """Remember what the next speaker must know."""
+        self._give_back(self._reserved)
         self._reserved = 0
         self._write()
 
@@ -111,45 +116,47 @@ class Pacer:
         if budget is None:
             return
         today = self._clock.now().date().isoformat()
-        if today > self._day:
-            self._day, self._used, self._reserved = today, 0, 0
+        if today != self._day:
+            self._give_back(self._reserved)
+            self._day, self._reserved = today, 0
         if self._reserved == 0:
-            self._reserved = min(BLOCK, budget - self._used)
-            if self._reserved <= 0:
-                self._reserved = 0
+            # A clock that went back must not renew the budget: what later days used counts too.
+            used = sum(calls for day, calls in self._days.items() if day >= today)
+            self._reserved = max(0, min(BLOCK, budget - used))
+            if self._reserved == 0:
                 midnight = self._clock.now().replace(hour=0, minute=0, second=0, microsecond=0) + timedelta(days=1)
                 raise ContinueLater(
                     f"the day's budget of {budget:,} calls is used up; it is renewed at midnight UTC", midnight
                 )
+            self._days[today] = self._days.get(today, 0) + self._reserved
             self._write()
         self._reserved -= 1
-        self._used += 1
 
-    def _give_back(self) -> None:
+    def _unspend(self) -> None:
         if self._limits.per_day is not None:
             self._reserved += 1
-            self._used -= 1
 
-    def _read(self) -> tuple[str, int, int, datetime | None]:
-        today = self._clock.now().date().isoformat()
+    def _give_back(self, calls: int) -> None:
+        """Take *calls* that were written down as used, and weren't, off the day's count."""
+        if calls:
+            self._days[self._day] -= calls
+
+    def _read(self) -> tuple[dict[str, int], datetime | None]:
         if not self._path.exists():
-            return today, 0, 0, None
+            return {}, None
         try:
             kept = json.loads(self._path.read_text())
-            day, calls = str(kept["day"]), int(kept["calls"])
-            paused = datetime.fromisoformat(kept["paused_until"]) if kept["paused_until"] else None
-        except (OSError, ValueError, KeyError, TypeError) as error:
+            days = {str(day): int(calls) for day, calls in kept["days"].items()}
+            return days, datetime.fromisoformat(kept["paused_until"]) if kept["paused_until"] else None
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             # To start at nothing would renew the day's budget.
             raise RepairState(
                 f"{self._path} is damaged and nobody knows what is left of today's calls: delete it to start anew"
             ) from error
-        # A clock that went back must not renew the budget.
-        return (today, 0, 0, paused) if day < today else (day, calls, 0, paused)
 
     def _write(self) -> None:
         kept = {
-            "day": self._day,
-            "calls": self._used + self._reserved,
+            "days": dict(sorted(self._days.items())[-DAYS:]),
             "paused_until": self._paused_until.isoformat() if self._paused_until else None,
         }
         write_text(self._path, json.dumps(kept))

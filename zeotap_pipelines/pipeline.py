@@ -8,7 +8,7 @@ from . import snapshot as snapshots
 from .clock import SYSTEM
 from .delivery import Approval, Summary, Trip, deliver, superseded
 from .diff import make_plan
-from .errors import AskForRestore, MakePlanAgain, WaitForAccount
+from .errors import AskForRestore, FilledOnce, MakePlanAgain, WaitForAccount
 from .guards import judge
 from .ledger import Ledger
 from .lock import speaking
@@ -58,7 +58,11 @@ def carry_out(
             ledger.fold(journal)
         with ledger.reading() as connection:
             standing = ledger.standing(connection)
-        if reason := superseded(partition, standing, restore):
+        if sync.target.once and (standing.filled or standing.pinned not in (None, partition.key)):
+            raise FilledOnce(
+                f"{sync.name} fills its target once, and did from {standing.pinned}: nothing is sent until it is reset"
+            )
+        if (reason := superseded(partition, standing, restore)) and not sync.target.event:
             raise AskForRestore(
                 f"{sync.name} at {partition} is {reason}: nothing is sent. To go back on purpose, set restore"
             )

@@ -16,6 +16,9 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
+import pyarrow
+from pyarrow import parquet
+
 from .errors import RepairState
 from .model import Partition
 from .naming import filename
@@ -98,6 +101,14 @@ class Plan:
         """Return where the operations lie."""
         return state.plans(self.sync, self.partition) / f"{filename(self.id)}.parquet"
 
+    def intact(self, state: State) -> bool:
+        """Return whether the operations are there, and all of them."""
+        try:
+            found: int = parquet.read_metadata(self.file(state)).num_rows
+        except (pyarrow.ArrowException, OSError):
+            return False
+        return found == self.operations
+
     def count(self, name: str) -> int:
         """Return how many operations of a verb, or rows of a change, the plan holds."""
         return self.counts.get(name, 0)
@@ -106,8 +117,7 @@ class Plan:
 def save(plan: Plan, state: State) -> None:
     """Write what is known of *plan* beside its operations; from then on the plan exists."""
     path = plan.file(state).with_suffix(".json")
-    if not path.exists():
-        write_text(path, json.dumps(asdict(plan), indent=2, ensure_ascii=False) + "\n")
+    write_text(path, json.dumps(asdict(plan), indent=2, ensure_ascii=False) + "\n")
     # What a partition's newest plan is: a name, so that a plan is never overwritten.
     write_text(path.with_name("newest"), plan.id)
 

@@ -57,7 +57,7 @@ def key(target: Target, identity: tuple[str, ...], name: str, value: str) -> str
     if target.composite:
         parts = [f"json_extract_string({value}, '$[{n}]')" for n in range(len(target.identity))]
         forms = [normalised(target, field, part) for field, part in zip(target.identity, parts, strict=True)]
-        return f"CAST(to_json([{', '.join(forms)}]) AS VARCHAR)"
+        return f"CASE WHEN {value} IS NOT NULL THEN CAST(to_json([{', '.join(forms)}]) AS VARCHAR) END"
     if len(target.identity) == 1:
         return normalised(target, target.identity[0], value)
     branches = " ".join(

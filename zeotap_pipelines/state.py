@@ -83,10 +83,13 @@ def replacing(path: Path) -> Iterator[Path]:
     draft = folder(path.parent) / f".{path.name}.{os.getpid()}.{os.urandom(4).hex()}.tmp"
     try:
         yield draft
-        draft.chmod(0o600)
-        _sync(draft)
-        draft.replace(path)
-        _sync(path.parent)
+        try:
+            draft.chmod(0o600)
+            _sync(draft)
+            draft.replace(path)
+            _sync(path.parent)
+        except OSError as error:
+            raise _unwritable(path, error) from error
     finally:
         draft.unlink(missing_ok=True)
 
@@ -94,7 +97,14 @@ def replacing(path: Path) -> Iterator[Path]:
 def write_text(path: Path, text: str) -> None:
     """Replace the file at *path* by *text*, whole or not at all."""
     with replacing(path) as draft:
-        draft.write_text(text, encoding="utf-8")
+        try:
+            draft.write_text(text, encoding="utf-8")
+        except OSError as error:
+            raise _unwritable(path, error) from error
+
+
+def _unwritable(path: Path, error: OSError) -> RepairState:
+    return RepairState(f"{path} can't be written: {error.strerror}")
 
 
 def _sync(path: Path) -> None:

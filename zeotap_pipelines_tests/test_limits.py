@@ -82,7 +82,7 @@ def test_the_budget_of_a_day_is_never_exceeded(tmp_path_factory, budget: int, ru
 def test_a_damaged_count_is_no_new_budget(tmp_path: Path) -> None:
     account = Account(tmp_path, Limits(per_day=40))
     account.run(40)
-    for damage in ("", "{", "[]", '{"day": "2026-11-21"}', '{"day": 1, "calls": null, "paused_until": null}'):
+    for damage in ("", "{", "[]", '{"days": 3}', '{"days": {"2026-11-21": null}, "paused_until": null}'):
         account.file.write_text(damage)
         with pytest.raises(RepairState, match=r"limits\.json is damaged"):
             account.run(1)

@@ -1,7 +1,24 @@
 """The YAML types. ``type: zeotap_pipelines.KognitivGroupSync`` and so on."""
 
+from .agillic import AgillicConnection, AgillicRecipientSync, AgillicTableSync, AgillicTargetGroupSync
 from .audience import Audience
 from .connection import DuckDBWarehouse
+from .crowdtwist import CrowdTwistActivitySync, CrowdTwistConnection, CrowdTwistUserSync
 from .kognitiv import KognitivConnection, KognitivGroupSync
+from .moengage import MoEngageCohortSync, MoEngageConnection
 
-__all__ = ["Audience", "DuckDBWarehouse", "KognitivConnection", "KognitivGroupSync"]
+__all__ = [
+    "AgillicConnection",
+    "AgillicRecipientSync",
+    "AgillicTableSync",
+    "AgillicTargetGroupSync",
+    "Audience",
+    "CrowdTwistActivitySync",
+    "CrowdTwistConnection",
+    "CrowdTwistUserSync",
+    "DuckDBWarehouse",
+    "KognitivConnection",
+    "KognitivGroupSync",
+    "MoEngageCohortSync",
+    "MoEngageConnection",
+]

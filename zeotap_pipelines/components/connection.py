@@ -3,20 +3,28 @@ Connections and sources as components: each becomes a Dagster resource of its na
 
 The attributes of a connection are the settings of the service's connection class,
 so that the two can't differ. A secret is declared by the name of the environment
-variable that holds it, and read when a run needs it.
+variable that holds it, and read when a sync speaks to the service: Dagster never
+holds it, and a run that doesn't need it doesn't miss it.
 """
 
 from __future__ import annotations
 
+import os
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, get_args, get_origin
 
 import dagster as dg
+import duckdb
 import pydantic
 from dagster_duckdb import DuckDBResource
 from pydantic import Field, SecretStr, ValidationError
 
 from ..destinations.base import Connection, Limits
+from ..engines.duckdb import opened
+from ..errors import FixConnection
 from .declaration import Declaration, DeclarationError, _place
 
 VARIABLE = "^[A-Z_][A-Z0-9_]*$"
@@ -29,14 +37,14 @@ Name = Annotated[
 ]
 
 
-def _variable(context: dg.ResolutionContext, value: str) -> dg.EnvVar:
+def _variable(context: dg.ResolutionContext, value: str) -> str:
     if not re.fullmatch(VARIABLE, value):  # The value itself is never repeated: it may be a secret pasted by mistake.
         place = _place(context.source_position_tree, context.path)
         raise DeclarationError(
             f"{place}: {context.path[-1]} takes the name of an environment variable (such as MY_CLIENT_SECRET), "
             "not the secret itself"
         )
-    return dg.EnvVar(value)
+    return value
 
 
 def _secret(description: str) -> Any:
@@ -45,21 +53,30 @@ def _secret(description: str) -> Any:
     resolver = dg.Resolver(
         _variable, model_field_type=str, inject_before_resolve=False, description=says, json_schema_extra=schema
     )
-    return Annotated[dg.EnvVar, resolver]
+    return Annotated[str, resolver]
 
 
 class ConnectionResource(dg.ConfigurableResource):  # type: ignore[type-arg]
-    """One account at one service, as a resource."""
+    """One account at one service, as a resource. Of a secret it knows the variable's name only."""
 
     connection_type: ClassVar[type[Connection]]
 
     def connection(self) -> Connection:
-        """Return the connection with its secrets."""
+        """Return the connection with its secrets; raise FixConnection where a variable isn't set."""
         settings = {name: getattr(self, name) for name in self.connection_type.model_fields}
+        for name in secret_settings(self.connection_type):
+            if (variable := settings[name]) is None:
+                continue
+            settings[name] = os.environ.get(variable)
+            if not settings[name]:
+                raise FixConnection(
+                    f"the environment variable {variable}, which holds {name} of account {settings['account']} "
+                    f"at {self.connection_type.service}, is not set"
+                )
         try:
             return self.connection_type(**settings)
         except ValidationError as invalid:
-            raise dg.Failure(sentence(invalid), allow_retries=False) from None
+            raise FixConnection(sentence(invalid)) from None
 
 
 class ConnectionDeclaration(Declaration):
@@ -78,12 +95,13 @@ class ConnectionDeclaration(Declaration):
         return self.connection_type.service
 
     def settings(self) -> dict[str, Any]:
-        """Return the declared settings; secrets are EnvVars."""
+        """Return the declared settings; of a secret, the name of its variable."""
         return {name: getattr(self, name) for name in self.connection_type.model_fields}
 
     def limits(self) -> Limits:
         """Return what the account allows; raise DeclarationError where a setting is wrong."""
-        plain: dict[str, Any] = {k: "?" if isinstance(v, dg.EnvVar) else v for k, v in self.settings().items()}
+        hidden = secret_settings(self.connection_type)
+        plain = {name: "?" if name in hidden and value else value for name, value in self.settings().items()}
         try:
             return self.connection_type(**plain).limits()
         except ValidationError as invalid:
@@ -97,19 +115,25 @@ class ConnectionDeclaration(Declaration):
         return dg.Definitions(resources={self.name: self.resource_type(**self.settings())})
 
 
+def secret_settings(connection: type[Connection]) -> frozenset[str]:
+    """Return the names of the settings that are secret."""
+    kinds = {name: get_args(info.annotation) or (info.annotation,) for name, info in connection.model_fields.items()}
+    return frozenset(name for name, kind in kinds.items() if SecretStr in kind)
+
+
 def declared(connection: type[Connection]) -> type[ConnectionDeclaration]:
     """Return the component of a service's connection class, with its settings as attributes."""
     annotations: dict[str, Any] = {"name": Name}
     defaults: dict[str, Any] = {}
     resource: dict[str, Any] = {}
+    hidden = secret_settings(connection)
     for field, info in connection.model_fields.items():
-        kinds = get_args(info.annotation) or (info.annotation,)
         description = info.description or ""
         default = ... if info.is_required() else info.get_default(call_default_factory=True)
-        if SecretStr in kinds:
+        if field in hidden:
             secret, text = (_secret(description), str) if default is ... else (_secret(description) | None, str | None)
             annotations[field] = secret
-            resource[field] = (text, Field(default, repr=False, description=description))
+            resource[field] = (text, Field(default, description=f"Environment variable of: {description}"))
         else:
             choice = get_origin(info.annotation) is Literal
             schema = {"enum": list(get_args(info.annotation))} if choice else None
@@ -133,17 +157,33 @@ def declared(connection: type[Connection]) -> type[ConnectionDeclaration]:
     return type(f"{name}Connection", (ConnectionDeclaration,), namespace)
 
 
+class WarehouseResource(DuckDBResource):
+    """A DuckDB file, opened read-only for as long as a query runs, and closed whatever happens."""
+
+    wait_for_writer: float = Field(60.0, ge=0, description="Seconds to wait while another process writes to the file")
+
+    @contextmanager
+    def get_connection(self) -> Iterator[duckdb.DuckDBPyConnection]:
+        """Open the file; raise TryAgainLater where a writer holds it for too long."""
+        with opened(Path(self.database), read_only=True, wait=self.wait_for_writer) as connection:
+            yield connection
+
+
 class DuckDBWarehouse(Declaration):
     """A DuckDB database that audiences are queried from, opened read-only and only while a query runs."""
 
     name: Name
     database: Annotated[str, dg.Resolver.default(description="Path of the file; relative to the project's root")]
+    wait_for_writer: Annotated[
+        float, dg.Resolver.default(description="Seconds to wait while another process writes to the file")
+    ] = 60.0
 
     def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:
         """Return the resource."""
         path = (context.project_root / self.database).resolve()
-        resource = DuckDBResource(database=str(path), connection_config={"access_mode": "READ_ONLY"})
-        return dg.Definitions(resources={self.name: resource})
+        return dg.Definitions(
+            resources={self.name: WarehouseResource(database=str(path), wait_for_writer=self.wait_for_writer)}
+        )
 
 
 def sentence(invalid: ValidationError) -> str:

@@ -7,7 +7,7 @@ from typing import Annotated
 import dagster as dg
 
 from ..destinations.kognitiv import Kognitiv, PromotionalMemberGroup
-from .connection import declared
+from .connection import ConnectionDeclaration, declared
 from .scaffolding import Example
 from .sync import Sync, mode_of
 
@@ -43,6 +43,6 @@ class KognitivGroupSync(Sync):
     group: Annotated[str, dg.Resolver.default(description="External reference of the promotional member group")]
     mode: mode_of(PromotionalMemberGroup) = "mirror"  # type: ignore[valid-type]
 
-    def target(self) -> PromotionalMemberGroup:
+    def target(self, connection: ConnectionDeclaration) -> PromotionalMemberGroup:
         """Return the group."""
         return PromotionalMemberGroup(self.group)

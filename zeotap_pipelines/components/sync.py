@@ -72,8 +72,8 @@ class Sync(Declaration):
     owners: Annotated[list[str], dg.Resolver.default(description="E-mail addresses or team:name")] = []
 
     @abstractmethod
-    def target(self) -> Target:
-        """Return the target that rows go to."""
+    def target(self, connection: ConnectionDeclaration) -> Target:
+        """Return the target at *connection* that rows go to. Raises FixDeclaration where it can't be."""
 
     def definition(self, audience: Audience, connection: ConnectionDeclaration) -> core.Sync:
         """Return the sync as the core knows it; raise DeclarationError naming the place of what is wrong."""
@@ -90,7 +90,7 @@ class Sync(Declaration):
             return core.Sync(
                 name=self.name,
                 audience=audience.definition(),
-                target=self.target(),
+                target=self.target(connection),
                 account=connection.account,
                 mode=Mode(self.mode),
                 mapping=mapping,
@@ -128,6 +128,7 @@ def _writers(context: dg.ComponentLoadContext) -> dict[Address, list[Sync]]:
         for sync in catalog(context, Sync).values():  # type: ignore[type-abstract]
             # What is wrong with a sync is said where that sync itself is built.
             with suppress(FixDeclaration, KeyError):
-                found.setdefault(sync.target().address(connections[sync.connection].account), []).append(sync)
+                connection = connections[sync.connection]
+                found.setdefault(sync.target(connection).address(connection.account), []).append(sync)
         _addresses[tree] = found
     return _addresses[tree]

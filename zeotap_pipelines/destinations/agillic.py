@@ -212,6 +212,17 @@ class AgillicTarget(Target):
             return Receipt(Outcome(Fate.ACCEPTED, request=task), outcomes)
         return open_end(f"the task had not ended after {self.task_deadline:g} seconds (task_deadline)")
 
+    def await_task(self, task: str) -> Question:
+        """Wait until *task* has ended or its deadline has passed: an older upsert must not overtake a newer one."""
+        for wait in waits(self.task_deadline):
+            response = yield Call("GET", f"{TASK}/{segment(task)}", after=wait)
+            if response.status_code == httpx.codes.NOT_FOUND:
+                return
+            if not response.is_success:
+                raise TryAgainLater(f"an earlier task at Agillic can't be asked for: HTTP {response.status_code}")
+            if standing(response)[0] in (COMPLETED, FAILED):
+                return
+
 
 def post(path: str, content: bytes) -> Call:
     """Return the call that sends *content*, a JSON text."""

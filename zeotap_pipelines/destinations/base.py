@@ -162,6 +162,11 @@ class Target(ABC):
         return None
 
     @property
+    def once(self) -> bool:
+        """Whether the target is filled from one partition and then left alone."""
+        return False
+
+    @property
     @abstractmethod
     def name(self) -> str:
         """What tells this target from the others of its kind at the account."""
@@ -206,6 +211,10 @@ class Target(ABC):
 
     def preflight(self, visit: Visit) -> Question:
         """Ask, before the first batch of a run, whether the target exists. Raises FixTarget naming it."""
+        yield from ()
+
+    def await_task(self, task: str) -> Question:
+        """Wait until a *task* that an earlier run started has ended, or its deadline has passed."""
         yield from ()
 
     @abstractmethod

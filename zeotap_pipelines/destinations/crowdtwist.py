@@ -26,7 +26,14 @@ from ..mapping import Kind
 from ..model import Batch, Call, Conversation, Fate, Mode, Operation, Outcome, Question, Receipt, Verb
 from ..naming import segment
 from .base import Connection, Limits, Target, Visit
-from .crowdtwist_answers import ALREADY_TAKEN, activity_ids, judged, no_such_user, reason, says
+from .crowdtwist_answers import (
+    ALREADY_TAKEN,
+    activity_ids,
+    judged,
+    no_such_user,
+    reason,
+    says,
+)
 from .crowdtwist_auth import ApiKey, Signature
 
 ACTIVITIES = "/v2/activities"
@@ -67,6 +74,11 @@ KNOWN = frozenset({*DEFAULT_FIELDS, "city_id", "username"})
 
 US_POSTAL_CODE = "[0-9]{5,5}(-?[0-9]{4,4})?"
 CANADIAN_POSTAL_CODE = "[A-Za-z][0-9][A-Za-z] [0-9][A-Za-z][0-9]"
+
+CANADIAN = "a Canadian postal_code has the form L#L #L#"
+NOT_CANADIAN = "a Canadian postal_code needs country_code CA"
+AMERICAN = "a US postal_code has 5 or 9 digits; other countries need country_code with city_id or city_name"
+
 EMAIL = r"[^@\s]+@[^@\s]+\.[^@\s]+"
 
 
@@ -160,6 +172,7 @@ class UserProfile(Target):
     identity = ("user_id",)
     default_fields = DEFAULT_FIELDS
     carries_attributes = True
+    # Assumption: gender_id and lang_pref are text, as they are mapped.
     kinds = {"date_of_birth": Kind.UNIX, "receive_email_updates": Kind.FLAG, "city_id": Kind.INTEGER}
 
     def __post_init__(self) -> None:
@@ -183,15 +196,12 @@ class UserProfile(Target):
     def invalid(self) -> Iterable[tuple[str, str]]:
         """Refuse ids that can't be right, and postal codes that contradict their country."""
         yield from unfit_ids(self.id_type)
-        country = "upper(trim({country_code}))"
-        yield (
-            "a US postal_code has 5 or 9 digits",
-            f"{country} = 'US' AND NOT regexp_full_match({{postal_code}}, '{US_POSTAL_CODE}')",
-        )
-        yield (
-            "a Canadian postal_code has the form L#L #L#",
-            f"{country} = 'CA' AND NOT regexp_full_match({{postal_code}}, '{CANADIAN_POSTAL_CODE}')",
-        )
+        country = "coalesce(nullif(upper(trim({country_code})), ''), 'US')"
+        american = f"regexp_full_match({{postal_code}}, '{US_POSTAL_CODE}')"
+        canadian = f"regexp_full_match({{postal_code}}, '{CANADIAN_POSTAL_CODE}')"
+        yield CANADIAN, f"{country} = 'CA' AND NOT {canadian}"
+        yield NOT_CANADIAN, f"{country} = 'US' AND {canadian}"
+        yield AMERICAN, f"{country} = 'US' AND NOT {american}"
 
     def odd(self) -> Iterable[tuple[str, str]]:
         """Warn where the mapped address would change the one that the user is known by."""
@@ -211,35 +221,33 @@ class UserProfile(Target):
         profile = _profile(fields)
         if batch.verb is not Verb.INSERT:
             response = yield self._update(user_id, profile)
-            if batch.verb is Verb.UPDATE or not no_such_user(response):
-                return Receipt(judged(response))
+            if batch.verb is Verb.UPDATE or not no_such_user(response, visit):
+                return Receipt(judged(response, visit))
         own = ID_TYPES[self.id_type]
         if own is None:
-            reason = "no user has this CrowdTwist id, and a CrowdTwist id can't be created"
-            return Receipt(Outcome(Fate.REJECTED, reason, untouched=True))
+            why = "no user has this CrowdTwist id, and a CrowdTwist id can't be created"
+            return Receipt(Outcome(Fate.REJECTED, why, untouched=True))
         response = yield Call("POST", USERS, content=_encoded(profile | {own: user_id}), headers=JSON)
         if not _taken(response):
-            return Receipt(judged(response))
-        return (yield from self._settled(operation, response, user_id, profile))
+            return Receipt(judged(response, visit))
+        return (yield from self._settled(operation, response, self._update(user_id, profile), visit))
 
     def _update(self, user_id: str, profile: Mapping[str, Any]) -> Call:
         path = f"{USERS}/{segment(user_id)}"
         return Call("PUT", path, content=_encoded(profile), params={"id_type": self.id_type}, headers=JSON)
 
-    def _settled(
-        self, operation: Operation, response: httpx.Response, user_id: str, profile: Mapping[str, Any]
-    ) -> Conversation:
+    def _settled(self, operation: Operation, response: httpx.Response, update: Call, visit: Visit) -> Conversation:
         """Tell what "already taken" means: our own create whose answer was lost, or somebody else's user."""
-        ours = operation.repeated or response.extensions.get("repeated", False)
+        again_now = response.extensions.get("repeated", False)
         if operation.verb is Verb.INSERT:
-            if ours:
+            if operation.repeated or again_now:
                 return Receipt(Outcome(Fate.ACCEPTED, "created by an earlier attempt", response.status_code))
-            return Receipt(replace(judged(response), final=True))
+            return Receipt(replace(judged(response, visit), final=True))
         # The update found nobody a moment ago: another one tells.
-        again = yield self._update(user_id, profile)
-        if not no_such_user(again):
-            return Receipt(judged(again))
-        if response.extensions.get("repeated"):
+        again = yield update
+        if not no_such_user(again, visit):
+            return Receipt(judged(again, visit))
+        if again_now:
             return Receipt(Outcome(Fate.DEFERRED, "created, it seems, and not found yet", response.status_code))
         why = f"{reason(response)}: another user has it, and none has this user_id; check id_type and the mapping"
         return Receipt(Outcome(Fate.REJECTED, why, response.status_code, untouched=True))
@@ -263,28 +271,31 @@ def unfit_ids(id_type: str) -> Iterator[tuple[str, str]]:
 
 def location_fault(fields: Mapping[str, Any]) -> str | None:
     """Return what is wrong with a location, as far as one is given: a US postal code, or a country with its city."""
-    postal_code, country = fields.get("postal_code"), str(fields.get("country_code") or "").strip().upper()
+    postal_code, country = fields.get("postal_code"), _country(fields)
     city = fields.get("city_name") or fields.get("city_id")
     american = bool(postal_code and re.fullmatch(US_POSTAL_CODE, postal_code))
     canadian = bool(postal_code and re.fullmatch(CANADIAN_POSTAL_CODE, postal_code))
     if country == "CA":
-        return None if canadian or not postal_code else "a Canadian postal_code has the form L#L #L#"
+        return None if canadian or not postal_code else CANADIAN
     if country in ("", "US"):
         if canadian:
-            return "a Canadian postal_code needs country_code CA"
+            return NOT_CANADIAN
         if postal_code and not american:
-            return "a US postal_code has 5 or 9 digits; other countries need country_code with city_id or city_name"
+            return AMERICAN
         if city and not country and not american:
             return "a city needs country_code"
         return None
     return None if city else "outside the US and Canada country_code needs city_id or city_name"
 
 
+def _country(fields: Mapping[str, Any]) -> str:
+    return str(fields.get("country_code") or "").strip().upper()
+
+
 def _profile(fields: Mapping[str, Any]) -> dict[str, Any]:
     """Return the user object: known fields at the top, all others as custom attributes."""
     profile = {name: value for name, value in fields.items() if name in KNOWN}
-    country = str(profile.get("country_code") or "US").strip().upper()
-    if country == "US" and profile.get("postal_code"):
+    if _country(profile) in ("", "US") and profile.get("postal_code"):
         # The service refuses a US postal code together with city or country.
         for name in ("country_code", "city_name", "city_id"):
             profile.pop(name, None)

@@ -109,6 +109,7 @@ class ActivityCredit(Target):
         if known is None:
             return
         visit.known["activities"] = known
+        visit.known["base_url_is_right"] = True
         constant = visit.constants.get("activity_id")
         if constant is not None and constant.strip() not in known:
             raise FixTarget(f"CrowdTwist has no activity {constant!r}: check the activity_id in Control Center")
@@ -129,9 +130,9 @@ class ActivityCredit(Target):
             params={"id_type": self.id_type},
             headers=JSON,
         )
-        return Receipt(self._outcome(response, operation))
+        return Receipt(self._outcome(response, operation, visit))
 
-    def _outcome(self, response: httpx.Response, operation: Operation) -> Outcome:
+    def _outcome(self, response: httpx.Response, operation: Operation, visit: Visit) -> Outcome:
         status = response.status_code
         if says(response, ALREADY_PROCESSED):
             if operation.repeated or response.extensions.get("repeated"):
@@ -142,9 +143,10 @@ class ActivityCredit(Target):
             return Outcome(Fate.ACCEPTED, CAPPED if _withheld(response) else "", status)
         if status in self.safe_statuses:
             return Outcome(Fate.DEFERRED, reason(response), status, untouched=True)
-        outcome = judged(response, event=True)
-        if outcome.fate is Fate.REJECTED and outcome.reason == reason(response):
-            return Outcome(Fate.REJECTED, f"{outcome.reason}. {CHECK_ID}", status, untouched=True)
+        outcome = judged(response, visit, event=True)
+        unnamed = outcome.fate is Fate.REJECTED and outcome.reason == reason(response)
+        if unnamed or (status == httpx.codes.NOT_FOUND and outcome.fate is Fate.DEFERRED):
+            return Outcome(Fate.REJECTED, f"{reason(response)}. {CHECK_ID}", status, untouched=True)
         return outcome
 
 

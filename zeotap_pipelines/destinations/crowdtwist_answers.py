@@ -11,7 +11,7 @@ import httpx
 
 from ..errors import FixConnection
 from ..model import Fate, Halt, Outcome, Receipt
-from .base import judge
+from .base import Visit, judge
 
 ALREADY_TAKEN = "already taken"
 NO_SUCH_USER = "user does not exist"
@@ -32,40 +32,48 @@ REMEDIES = {
 """What to do about the errors that the service names, found by a part of their message in any case."""
 
 
-def no_such_user(response: httpx.Response) -> bool:
-    """Return whether there is no such user. A wrong path is answered 404 too: the body tells, and Halt is raised."""
-    if response.status_code != httpx.codes.NOT_FOUND:
-        return False
+def no_such_user(response: httpx.Response, visit: Visit) -> bool:
+    """
+    Return whether there is no such user. A wrong path is answered 404 too: the body tells.
+
+    Raises Halt on another 404, as long as nothing in this run has shown that base_url is right.
+    """
     # Assumption: a missing user's 404 says so in its message, in these words.
-    if says(response, NO_SUCH_USER):
-        return True
+    absent = response.status_code == httpx.codes.NOT_FOUND and says(response, NO_SUCH_USER)
+    if absent or response.is_success:
+        visit.known["base_url_is_right"] = True
+    if absent or response.status_code != httpx.codes.NOT_FOUND or visit.known.get("base_url_is_right"):
+        return absent
     wrong = FixConnection(
         f"CrowdTwist answers {reason(response)}, and not that the user does not exist: check base_url"
     )
     raise Halt(Receipt(Outcome(Fate.DEFERRED, reason(response), 404, untouched=True)), wrong)
 
 
-def judged(response: httpx.Response, *, event: bool = False) -> Outcome:
+def judged(response: httpx.Response, visit: Visit, *, event: bool = False) -> Outcome:
     """
     Return what *response* means, with the remedy of an error that is known by name.
 
     Raises Halt on a 403 and on a wrong path: no row is at fault there.
     """
+    absent = no_such_user(response, visit)
     outcome = judge(response, event=event)
     if outcome.fate is Fate.ACCEPTED:
         return outcome
     status = response.status_code
     if status == httpx.codes.FORBIDDEN:
+        # Assumption: a 403 speaks of the key's permissions, never of a row.
         refused = FixConnection(
             f"CrowdTwist forbids this call ({reason(response)}): the key needs the permissions POST /v2/users, "
             "PUT /v2/users/{id} and, for activity credits, POST /v2/users/{id}/activities"
         )
         raise Halt(Receipt(Outcome(Fate.DEFERRED, reason(response), status, untouched=True)), refused)
-    no_such_user(response)
     for needle, remedy in REMEDIES.items():
         if says(response, needle):
-            # The status of a named error is not documented: the name alone says that the row is at fault.
+            # Assumption: the status, which is documented nowhere, says nothing more: the row is at fault.
             return Outcome(Fate.REJECTED, f"{reason(response)}. {remedy}", status, untouched=True)
+    if status == httpx.codes.NOT_FOUND and not absent:
+        return Outcome(Fate.DEFERRED, f"{reason(response)}, which says nothing of the user", status, untouched=True)
     return replace(outcome, reason=reason(response))
 
 
@@ -106,7 +114,7 @@ def _texts(found: Any) -> Iterator[str]:
 def activity_ids(response: httpx.Response) -> frozenset[str] | None:
     """Return the ids of a list of activities, or None where it can't be read."""
     try:
-        # Assumption: an activity's number is called id.
+        # Assumption: an activity's number is called id, and the list is complete.
         return frozenset(str(activity["id"]) for activity in response.json())
     except (ValueError, KeyError, TypeError, RecursionError):
         return None

@@ -11,8 +11,9 @@ Requests of one cohort are processed in the order of their timestamps.
 from __future__ import annotations
 
 import json
+import re
 from base64 import b64encode
-from collections.abc import Collection, Generator, Mapping
+from collections.abc import Collection, Generator, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
@@ -24,6 +25,7 @@ from pydantic import Field, SecretStr, field_validator, model_validator
 from ..errors import FixConnection, FixDeclaration, FixTarget, TryAgainLater
 from ..model import Batch, Call, Conversation, Fate, Halt, Mode, Outcome, Question, Receipt, Verb
 from .base import Connection, Limits, Target, Visit, judge
+from .moengage_answers import halted, not_the_rows, reason, told
 
 COHORT_SYNC = "/v1/integrations/cohortsync"
 
@@ -48,6 +50,9 @@ ACTIONS = {Verb.ADD: "add_members", Verb.REMOVE: "remove_members"}
 
 IN_MEMBERS = ("member", "uid", "anonymous_id")
 """Assumption: a 400 whose ``attribute`` names one of these, or that names none, may be the fault of a row."""
+
+ANONYMOUS = re.compile(r'"anonymous_id":("(?:[^"\\]|\\.)*")')
+"""The anonymous_ids in the members' JSON, which is quicker to search than to parse."""
 
 HOPELESS = 20
 """So many members refused one by one, and none accepted in the whole run: the request is at fault, not the rows."""
@@ -119,7 +124,7 @@ class MoEngage(Connection):
             return
         if status == 429 or response.is_server_error:
             raise TryAgainLater(f"MoEngage answers HTTP {status}: it is in trouble, not the settings")
-        raise _not_the_rows(response)
+        raise not_the_rows(response)
 
 
 class AppSecret(httpx.Auth):
@@ -182,6 +187,11 @@ class Cohort(Target):
             raise FixDeclaration(f"{named}: cohort_description leaves no room for members: shorten it")
 
     @property
+    def once(self) -> bool:
+        """Whether the segment is filled from one partition and then left alone."""
+        return self.sync_type == "one_time"
+
+    @property
     def name(self) -> str:
         """The cohort's id."""
         return self.cohort_id
@@ -200,20 +210,17 @@ class Cohort(Target):
     def converse(self, batch: Batch, visit: Visit) -> Conversation:
         """Add or remove the members of one request."""
         if visit.known.get("hopeless"):
-            raise _halt(visit.known["hopeless"], None)
-        # A dictionary, because two removals may have nothing left but the same anonymous_id.
-        members = dict.fromkeys(operation.body for operation in batch)
+            raise halted(visit.known["hopeless"], None)
         nobody = Outcome(Fate.REJECTED, "neither uid nor anonymous_id is left to ask with", untouched=True)
-        nameless = {}
-        if "{}" in members:
-            del members["{}"]
-            nameless = {operation.row: nobody for operation in batch if operation.body == "{}"}
+        nameless = {operation.row: nobody for operation in batch if operation.body == "{}"}
+        members = distinct(operation.body for operation in batch if operation.body != "{}")
         if not members:
             return Receipt(nobody)
         head, tail = self._envelope(batch.verb, batch.at)
         content = b"".join((head, ",".join(members).encode(), tail))
         if len(content) > MAX_BODY and len(members) == 1:
             return Receipt(Outcome(Fate.REJECTED, "too large: one member fills more than a request", untouched=True))
+        # Assumption: a request may be applied twice with the same timestamp, so that the wire may repeat it.
         response = yield Call("POST", COHORT_SYNC, content=content, headers=JSON)
         outcome = self._judged(response, visit)
         alone = len(batch) == 1
@@ -234,24 +241,24 @@ class Cohort(Target):
 
     def _judged(self, response: httpx.Response, visit: Visit) -> Outcome:
         """Return what an answer means. Raises Halt where it speaks of the cohort or the account."""
-        status, error = response.status_code, _error(response)
+        status, error = response.status_code, told(response)
         if response.is_success:
             visit.known["accepted"] = True
             return judge(response)
-        reason, request = _reason(response, error), error.get("request_id")
+        said, request = reason(response, error), error.get("request_id")
         if status == httpx.codes.REQUEST_ENTITY_TOO_LARGE:
-            return Outcome(Fate.REJECTED, f"too large: {reason}", status, untouched=True, request=request)
+            return Outcome(Fate.REJECTED, f"too large: {said}", status, untouched=True, request=request)
         if status == httpx.codes.BAD_REQUEST:
             attribute = error.get("attribute", "")
             if attribute and not any(name in attribute for name in IN_MEMBERS):
-                raise _halt(
-                    FixTarget(f"MoEngage refuses cohort {self.cohort_id!r}: {reason}; check {attribute}"), response
+                raise halted(
+                    FixTarget(f"MoEngage refuses cohort {self.cohort_id!r}: {said}; check {attribute}"), response
                 )
-            return Outcome(Fate.REJECTED, reason, status, untouched=True, request=request)
+            return Outcome(Fate.REJECTED, said, status, untouched=True, request=request)
         outcome = judge(response)
         if outcome.fate is Fate.REJECTED:
-            raise _halt(_not_the_rows(response), response)
-        return Outcome(outcome.fate, reason, status, outcome.untouched, request=request)
+            raise halted(not_the_rows(response), response)
+        return Outcome(outcome.fate, said, status, outcome.untouched, request=request)
 
     def _despair(self, outcome: Outcome, visit: Visit) -> None:
         """End the run when every single member is refused. Raises Halt."""
@@ -262,47 +269,30 @@ class Cohort(Target):
             raise Halt(Receipt(outcome), visit.known["hopeless"])
 
 
+def distinct(bodies: Iterable[str]) -> list[str]:
+    """
+    Return the members of one request: *bodies* without repetition.
+
+    Two removals may have nothing left but the same anonymous_id, and people may
+    share a device. A shared anonymous_id stays with whoever has no uid, or else
+    with the first: for the others it is only what is tried when the uid is unknown.
+    """
+    members = list(dict.fromkeys(bodies))
+    found = ANONYMOUS.findall(",".join(members))
+    if len(found) == len(set(found)):
+        return members
+    # Assumption: MoEngage refuses a request that names an identifier twice.
+    parsed = [json.loads(member) for member in members]
+    taken = {member["anonymous_id"] for member in parsed if "uid" not in member}
+    for member in parsed:
+        if "uid" in member and (shared := member.get("anonymous_id")) is not None:
+            if shared in taken:
+                del member["anonymous_id"]
+            taken.add(shared)
+    return [json.dumps(member, ensure_ascii=False, separators=(",", ":")) for member in parsed]
+
+
 def timestamp(moment: datetime) -> str:
     """Return *moment* as MoEngage orders requests by it."""
     # Assumption: ISO-8601 in UTC with milliseconds and Z.
     return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
-
-def _halt(error: Exception, response: httpx.Response | None) -> Halt:
-    """Return what ends the run: nothing of the batch was done."""
-    if response is None:
-        return Halt(Receipt(Outcome(Fate.DEFERRED, str(error), untouched=True)), error)
-    found = _error(response)
-    reason = _reason(response, found)
-    outcome = Outcome(Fate.DEFERRED, reason, response.status_code, untouched=True, request=found.get("request_id"))
-    return Halt(Receipt(outcome), error)
-
-
-def _not_the_rows(response: httpx.Response) -> FixConnection:
-    """Return what to fix after a refusal that isn't a 400 or a 413: it can't be the rows' fault."""
-    reason = _reason(response, _error(response))
-    match response.status_code:
-        case httpx.codes.FORBIDDEN:
-            return FixConnection(f"MoEngage has blocked this account or client ({reason}): ask MoEngage's support")
-        case httpx.codes.NOT_FOUND | httpx.codes.METHOD_NOT_ALLOWED:
-            return FixConnection(f"this is not MoEngage's cohort sync API ({reason}): check data_center and base_url")
-        case _:
-            return FixConnection(f"MoEngage does not take the request ({reason}): check data_center and extra_headers")
-
-
-def _error(response: httpx.Response) -> dict[str, str]:
-    """Return the texts of an error's body; nothing where it is none."""
-    try:
-        found = response.json()["error"]
-        return {name: text for name, text in found.items() if isinstance(text, str)}
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        return {}
-
-
-def _reason(response: httpx.Response, error: Mapping[str, str]) -> str:
-    """Return an error as one line of at most 300 characters: status, type, message, attribute."""
-    if not error:
-        return judge(response).reason
-    said = ": ".join(error[name] for name in ("type", "message") if error.get(name))
-    at = f" ({error['attribute']})" if error.get("attribute") else ""
-    return f"HTTP {response.status_code}: {' '.join(f'{said}{at}'.split())[:300]}"

@@ -149,6 +149,15 @@ def test_an_upsert_creates_only_when_the_body_says_that_the_user_does_not_exist(
     assert receipt.everyone.fate is Fate.DEFERRED and receipt.everyone.untouched
 
 
+def test_an_unreadable_404_ends_the_run_only_while_nothing_shows_that_the_address_is_right() -> None:
+    visit = Visit()
+    broken = answer(404, text='{"error": "page_not_')
+    assert isinstance(hold(USERS, [operation(Verb.UPSERT, user_id="a@x.de")], [broken], visit)[2], FixConnection)
+    hold(USERS, [operation(Verb.UPSERT, user_id="a@x.de")], [DONE], visit)
+    _, receipt, error = hold(USERS, [operation(Verb.UPSERT, user_id="a@x.de")], [broken], visit)
+    assert error is None and receipt.everyone.fate is Fate.DEFERRED and receipt.everyone.untouched
+
+
 def test_an_update_of_nobody_is_rejected_with_the_remedy() -> None:
     outcome = one(USERS, Verb.UPDATE, ABSENT, user_id="a@x.de")
     assert (outcome.fate, outcome.status) == (Fate.REJECTED, 404)
@@ -285,7 +294,10 @@ def test_an_id_that_would_change_the_path_is_set_aside(user_id: str | None) -> N
 
 def test_postal_codes_are_judged_by_their_country_before_anything_is_sent() -> None:
     assert verdicts(BY_THIRD_PARTY, user_id="7", country_code="us", postal_code="1001")
+    assert verdicts(BY_THIRD_PARTY, user_id="7", country_code=None, postal_code="1001")
+    assert verdicts(BY_THIRD_PARTY, user_id="7", country_code=" ", postal_code="K1A 0B1")
     assert verdicts(BY_THIRD_PARTY, user_id="7", country_code="CA", postal_code="K1A0B1")
+    assert not verdicts(BY_THIRD_PARTY, user_id="7", country_code=None, postal_code=None)
     assert not verdicts(BY_THIRD_PARTY, user_id="7", country_code="US", postal_code="10010-1234")
     assert not verdicts(BY_THIRD_PARTY, user_id="7", country_code="CA", postal_code="K1A 0B1")
     assert not verdicts(BY_THIRD_PARTY, user_id="7", country_code="GB", postal_code="SW1A 1AA")
@@ -294,9 +306,3 @@ def test_postal_codes_are_judged_by_their_country_before_anything_is_sent() -> N
 def test_an_update_that_would_change_the_address_a_user_is_known_by_is_warned_of() -> None:
     assert verdicts(USERS, user_id="a@x.de", email_address="b@x.de")
     assert not verdicts(USERS, user_id="a@x.de", email_address="A@x.de ")
-
-
-def test_the_visit_is_left_alone_by_profiles() -> None:
-    visit = Visit()
-    hold(USERS, [operation(Verb.UPDATE, user_id="a@x.de")], [DONE], visit)
-    assert ask(USERS.preflight(visit)) == [] and visit == Visit()

@@ -7,7 +7,7 @@ import pytest
 from zeotap_pipelines.destinations.base import Visit
 from zeotap_pipelines.destinations.crowdtwist_activities import ActivityCredit
 from zeotap_pipelines.errors import FixConnection, FixDeclaration, FixTarget
-from zeotap_pipelines.model import Call, Fate, Mode, Operation, Outcome, Unanswered, Verb
+from zeotap_pipelines.model import Batch, Call, Fate, Mode, Operation, Outcome, Unanswered, Verb
 
 from .by_hand import AT, answer, ask, hold, operation
 
@@ -112,6 +112,13 @@ def test_a_credit_to_nobody_is_rejected_with_the_remedy() -> None:
     assert outcome.fate is Fate.REJECTED and "User Identifier Type" in outcome.reason
 
 
+def test_a_404_that_names_no_user_means_the_activity_once_the_address_is_known_to_be_right() -> None:
+    visit = Visit()
+    ask(CREDITS.preflight(visit), answer(200, [{"id": 42}]))
+    _, receipt, error = hold(CREDITS, [credit()], [answer(404, {"error": "page_not_found"})], visit)
+    assert error is None and receipt.everyone.fate is Fate.REJECTED and "activity_id" in receipt.everyone.reason
+
+
 @pytest.mark.parametrize("status", [403, 404])
 def test_a_wrong_permission_or_address_ends_the_run_and_leaves_nothing_in_doubt(status: int) -> None:
     _, receipt, error = hold(CREDITS, [credit()], [answer(status, text="no")])
@@ -120,8 +127,6 @@ def test_a_wrong_permission_or_address_ends_the_run_and_leaves_nothing_in_doubt(
 
 
 def test_a_lost_answer_is_judged_by_the_wire_alone() -> None:
-    from zeotap_pipelines.model import Batch
-
     conversation = CREDITS.converse(Batch((credit(),), AT), Visit())
     assert isinstance(next(conversation), Call)
     with pytest.raises(Unanswered):

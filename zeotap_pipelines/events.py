@@ -1,0 +1,77 @@
+"""
+What only events need: the rows of earlier plans that are still owed.
+
+A state target's next plan asks again for whatever differs; an event is in the
+snapshot of its own partition only. So the ledger remembers which plans were begun,
+and a new plan takes over what they left unasked, deferred or released.
+"""
+
+from __future__ import annotations
+
+import duckdb
+
+from .destinations.base import Target
+from .engines.duckdb import rows
+from .naming import literal
+from .rendering import key
+from .state import State
+
+CLOSED = "('in', 'doubt', 'dropped')"
+"""The states in which nobody asks for an event again."""
+
+
+def carry_over(connection: duckdb.DuckDBPyConnection, target: Target, state: State) -> None:
+    """
+    Add to ``judged`` what earlier plans left owed, and make ``taken_over`` with its bodies.
+
+    Rows that the service rejected stay with their own partition: a person reruns it.
+    """
+    rows(connection, "CREATE TEMP TABLE taken_over (key VARCHAR, body VARCHAR)")
+    told_key = key(target, target.identity, "name", "value")
+    for (plan,) in rows(connection, "SELECT plan FROM open_plans ORDER BY opened DESC"):
+        path = state.find_plan(plan)
+        if path is None:
+            continue  # Retention keeps open plans; without its rows nothing can be asked.
+        rows(
+            connection,
+            f"""
+            CREATE OR REPLACE TEMP TABLE left_over AS
+            WITH held AS (SELECT *, {told_key} AS told_key FROM told)
+            SELECT p.*, l.state AS told_state FROM read_parquet({literal(str(path))}) AS p
+            LEFT JOIN held AS l ON l.told_key = p.key
+            WHERE coalesce(l.state, 'unknown') NOT IN {CLOSED} AND l.refused_verb IS NULL
+                AND p.key NOT IN (SELECT key FROM judged) AND p.key NOT IN (SELECT key FROM grouped)
+            """,
+        )
+        rows(
+            connection,
+            """
+            INSERT INTO judged BY NAME
+            SELECT key, true AS is_wanted, name, value, others, digest, told_state, verb, change,
+                CASE told_state WHEN 'released' THEN 'released' ELSE 'left by an earlier plan' END AS why
+            FROM left_over
+            """,
+        )
+        rows(connection, "INSERT INTO taken_over SELECT key, body FROM left_over")
+
+
+def remember_plans(connection: duckdb.DuckDBPyConnection, target: Target, state: State) -> None:
+    """Note, within a fold, which plans were begun, and forget those of which nothing is owed any more."""
+    rows(
+        connection,
+        """
+        INSERT INTO open_plans
+        SELECT plan, min(n), max(run) FROM lines
+        WHERE kind = 'begin' AND plan NOT IN (SELECT plan FROM open_plans) GROUP BY plan
+        """,
+    )
+    told_key = key(target, target.identity, "name", "value")
+    for (plan,) in rows(connection, "SELECT plan FROM open_plans"):
+        path = state.find_plan(plan)
+        query = f"""
+            SELECT count(*) FROM read_parquet({literal(str(path))}) AS p
+            LEFT JOIN (SELECT *, {told_key} AS told_key FROM told) AS l ON l.told_key = p.key
+            WHERE coalesce(l.state, 'unknown') NOT IN {CLOSED} AND l.refused_verb IS NULL
+        """
+        if path is None or rows(connection, query) == [(0,)]:
+            rows(connection, "DELETE FROM open_plans WHERE plan = ?", [plan])
