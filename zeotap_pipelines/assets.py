@@ -10,16 +10,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
-import duckdb
 from dagster_duckdb import DuckDBResource
 from pydantic import Field
 
 from . import observability, pipeline
 from . import snapshot as snapshots
 from .delivery import Approval, Summary, Trip
-from .engines.duckdb import copy_query, first_line
-from .errors import AdoptTarget, AskForRestore, ContinueLater, FixQuery, ZeotapError
+from .engines.duckdb import copy_query
+from .errors import AskForRestore, ContinueLater, FixQuery, ZeotapError
 from .model import Partition
+from .remembered import refuse_lost_state
 from .state import State
 
 if TYPE_CHECKING:
@@ -72,16 +72,16 @@ def snapshot_asset(audience: "Audience") -> dg.AssetsDefinition:
         owners=audience.owners or None,
         description=observability.describe_audience(audience),
         required_resource_keys={audience.source},
+        retry_policy=RETRIES,
         metadata={"query": dg.MetadataValue.md(f"```sql\n{audience.query}\n```"), "declared": audience.place()},
         tags={"zeotap/audience": audience.name},
     )
     def snapshot(context: dg.AssetExecutionContext):  # type: ignore[no-untyped-def]
         source = _Warehouse(getattr(context.resources, audience.source))
+        now = datetime.now(UTC)
         with _failing():
-            for partition in _partitions(context, audience):
-                taken = snapshots.take(
-                    definition, partition, source, state(), run=context.run_id, now=datetime.now(UTC)
-                )
+            for partition in _partitions(context, audience, now):
+                taken = snapshots.take(definition, partition, source, state(), run=context.run.run_id, now=now)
                 found = observability.of_snapshot(taken)
                 context.log.info(f"{audience.name} at {partition}: {taken.rows:,} rows")
                 if not context.has_partition_key_range:
@@ -117,8 +117,8 @@ def diff_asset(
     )
     def diff(context: dg.AssetExecutionContext):  # type: ignore[no-untyped-def]
         with _failing():
-            *older, newest = _partitions(context, audience)
-            plan = pipeline.plan(definition, newest, state(), run=context.run_id)
+            *older, newest = _partitions(context, audience, datetime.now(UTC))
+            plan = pipeline.plan(definition, newest, state(), run=context.run.run_id)
         context.log.info(observability.plan_line(plan))
         metadata = observability.of_plan(plan, definition, connection.limits(), state())
         if context.has_partition_key_range:
@@ -159,18 +159,18 @@ def sync_asset(
     )
     def sync(context: dg.AssetExecutionContext, config: SyncConfig):  # type: ignore[no-untyped-def]
         with _failing():
-            *older, newest = _partitions(context, audience)
+            *older, newest = _partitions(context, audience, datetime.now(UTC))
             if config.dry_run:
-                plan = pipeline.plan(definition, newest, state(), run=context.run_id)
+                plan = pipeline.plan(definition, newest, state(), run=context.run.run_id)
                 metadata = observability.of_plan(plan, definition, connection.limits(), state())
-                _observe(context, newest, {"dry_run": True, **metadata})
+                yield _observed(context, definition, newest, {"dry_run": True, **metadata})
                 return
             if not config.adopt:
-                _ledger_is_whole(context, definition)
+                refuse_lost_state(context, definition, state())
             trip = Trip(
                 state(),
                 getattr(context.resources, connection.name).connection(),
-                context.run_id,
+                context.run.run_id,
                 on_progress=observability.Progress(context.log.info),
             )
             try:
@@ -188,12 +188,12 @@ def sync_asset(
                 said = {"superseded": str(superseded)}
                 yield from _green(context, definition, [*older, newest], said, Summary("", newest.key))
                 return
-        metadata = observability.of_summary(summary, definition, state(), context.run_id, config.approval())
+        metadata = observability.of_summary(summary, definition, state(), context.run.run_id, config.approval())
         context.log.info(observability.summary_line(summary))
         if summary.complete and config.limit is None:
             yield from _green(context, definition, [*older, newest], metadata, summary)
             return
-        _observe(context, newest, metadata)
+        yield _observed(context, definition, newest, metadata)
         if isinstance(summary.error, ContinueLater) or (config.limit is not None and not summary.error):
             return  # Not green, not failed: what is left is owed, and a later run goes on.
         error = summary.error
@@ -226,37 +226,19 @@ def _green(
     yield dg.MaterializeResult(metadata={**metadata, **stands}, check_results=checked)
 
 
-def _observe(context: dg.AssetExecutionContext, partition: Partition, metadata: Mapping[str, Any]) -> None:
-    """Record what happened without calling the partition delivered."""
+def _observed(
+    context: dg.AssetExecutionContext, definition: "core.Sync", partition: Partition, metadata: Mapping[str, Any]
+) -> dg.AssetObservation:
+    """Return the record of what happened where the partition can't be called delivered."""
     key = partition.key if context.has_partition_key or context.has_partition_key_range else None
-    context.log_event(dg.AssetObservation(context.asset_key, partition=key, metadata=dict(metadata)))
+    stands = observability.standing(definition, state())
+    return dg.AssetObservation(context.asset_key, partition=key, metadata={**metadata, **stands})
 
 
-def _ledger_is_whole(context: dg.AssetExecutionContext, definition: "core.Sync") -> None:
-    """
-    Refuse to go on where Dagster remembers a delivery to this target that the ledger doesn't.
-
-    Missing state is not a first run: without the ledger nobody would ever be removed.
-    """
-    event = context.instance.get_latest_materialization_event(context.asset_key)
-    found = event.asset_materialization.metadata if event and event.asset_materialization else {}
-    if "address" not in found or found["address"].value != str(definition.address):
-        return
-    recorded = int(found["generation"].value)
-    known = observability.standing(definition, state())["generation"]
-    if known < recorded:
-        raise AdoptTarget(
-            f"Dagster remembers deliveries to {definition.address} that its ledger in {state().root} doesn't know "
-            f"({recorded} against {known}): restore the state folder, or set adopt to tell the target everything again "
-            "(members who left meanwhile then stay in it)"
-        )
-
-
-def _partitions(context: dg.AssetExecutionContext, audience: "Audience") -> list[Partition]:
+def _partitions(context: dg.AssetExecutionContext, audience: "Audience", now: datetime) -> list[Partition]:
     """Return the partitions of this run, oldest first."""
     definition = audience.partitioning()
     if definition is None:
-        now = datetime.now(UTC)
         taken = state().snapshot(audience.name, "all")
         if context.asset_key.path[0] != "snapshots" and taken.exists():
             now = snapshots.read(audience.definition(), Partition(now, now, "all"), state()).taken_at
@@ -270,7 +252,7 @@ def _partitions(context: dg.AssetExecutionContext, audience: "Audience") -> list
 
 @dataclass(frozen=True)
 class _Warehouse:
-    """A DuckDBResource as a source: opened read-only, closed whatever happens."""
+    """A warehouse's resource as a source."""
 
     resource: DuckDBResource
 
@@ -278,14 +260,8 @@ class _Warehouse:
         """Write the rows of *query* to *path* as Parquet."""
         if not Path(self.resource.database).is_file():
             raise FixQuery(f"the warehouse {self.resource.database} does not exist")
-        try:
-            with self.resource.get_connection() as connection:
-                try:
-                    copy_query(connection, query, parameters, path, metadata)
-                finally:
-                    connection.close()
-        except duckdb.Error as error:
-            raise FixQuery(f"the warehouse {self.resource.database} can't be opened: {first_line(error)}") from error
+        with self.resource.get_connection() as connection:
+            copy_query(connection, query, parameters, path, metadata)
 
 
 @contextmanager

@@ -206,7 +206,7 @@ def _protect(connection: duckdb.DuckDBPyConnection, sync: Sync) -> int:
         for n in target.identity
     )
     rows(connection, f"CREATE TEMP MACRO same_form(x) AS CASE {normal} END")
-    ledger_key = rendering.key(target, sync.identity, "name", "value")
+    ledger_key = rendering.key(target, sync.identity, "t.name", "t.value")
     rows(
         connection,
         f"""

@@ -9,6 +9,9 @@ from .model import Change, Mode, Verb
 from .plan import Level, Plan, Verdict
 from .sync import Guards, Sync
 
+MANY = 10_000
+"""From so many requests on, a plan of one request per row deserves a warning."""
+
 SMALL = 100
 """Below so many members one person is more than a percent, so that the default share is larger."""
 
@@ -69,6 +72,12 @@ def _verdicts(plan: Plan, sync: Sync, taken_at: datetime, now: datetime) -> Iter
         )
     if guards.stale_after_hours is not None and now - taken_at > timedelta(hours=guards.stale_after_hours):
         yield Verdict("stale_source", Level.STOP, f"the snapshot was taken at {taken_at:%Y-%m-%d %H:%M}: take it again")
+    if sync.target.batch_items(next(iter(sync.verbs.values()))) == 1 and plan.operations >= MANY:
+        yield Verdict(
+            "slow_plan",
+            Level.WARN,
+            f"{plan.operations:,} rows are sent one by one: plan for off-peak hours, or try some with limit first",
+        )
     for reason, rows in plan.odd.items():
         yield Verdict("odd_rows", Level.WARN, f"{rows:,} rows: {reason}")
 

@@ -11,7 +11,14 @@ NAME = re.compile(r"[A-Za-z0-9_]{1,100}")
 
 
 def segment(text: str) -> str:
-    """Return *text* as one percent-encoded path segment of a URL."""
+    """
+    Return *text* as one percent-encoded path segment of a URL.
+
+    Raises ValueError for "." and "..", which lead to another path however they are
+    encoded: whoever takes identities from rows refuses them before.
+    """
+    if text in (".", ".."):
+        raise ValueError("a path segment of dots leads elsewhere")
     return quote(text, safe="")
 
 

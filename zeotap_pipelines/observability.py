@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from textwrap import dedent
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
@@ -33,6 +34,7 @@ GUARDS = {
     "identity_changed": "The identity is mapped as the target was told.",
     "stale_source": "The snapshot is fresh.",
     "odd_rows": "No row looks odd.",
+    "slow_plan": "The plan is sent in few requests.",
 }
 """The guards of a plan: each is a blocking check on the diff."""
 
@@ -120,10 +122,25 @@ def guard_results(plan: Plan) -> Iterator[dg.AssetCheckResult]:
             continue
         severity = dg.AssetCheckSeverity.ERROR if verdict.level is Level.STOP else dg.AssetCheckSeverity.WARN
         says = verdict.message
+        metadata = {}
         if verdict.level in (Level.STOP, Level.WITHHOLD):
-            config = {"approve": plan.id, "approved_by": "…", "reason": "…"}
-            says += f". To send it all the same, materialize syncs/{plan.sync} with the configuration {config}"
-        yield dg.AssetCheckResult(passed=False, check_name=name, severity=severity, description=says)
+            says += f". To send it all the same, approve plan {plan.id}: materialize syncs/{plan.sync} with `launchpad`"
+            metadata["launchpad"] = dg.MetadataValue.md(f"```yaml\n{approval_config(plan)}```")
+        yield dg.AssetCheckResult(
+            passed=False, check_name=name, severity=severity, description=says, metadata=metadata
+        )
+
+
+def approval_config(plan: Plan) -> str:
+    """Return the run configuration that approves *plan*, to be completed by who approves."""
+    return dedent(f"""\
+        ops:
+          syncs__{plan.sync}:
+            config:
+              approve: "{plan.id}"
+              approved_by: ""
+              reason: ""
+        """)
 
 
 def of_summary(summary: Summary, sync: core.Sync, state: State, run: str, approval: Approval | None) -> dict[str, Any]:
@@ -147,6 +164,8 @@ def of_summary(summary: Summary, sync: core.Sync, state: State, run: str, approv
         common = summary.reasons.most_common(20)
         lines = [f"| {fate.value} | {reason} | {count:,} |" for (fate, reason), count in common]
         metadata["reasons"] = dg.MetadataValue.md("| fate | reason | rows |\n|---|---|---|\n" + "\n".join(lines))
+    if sync.target.notes:
+        metadata["notes"] = dg.MetadataValue.md("\n".join(f"- {note}" for note in sync.target.notes))
     if summary.error:
         metadata["ended_by"] = str(summary.error)
     if approval:
@@ -172,7 +191,9 @@ def summary_line(summary: Summary) -> str:
     left = f"; {summary.left:,} not asked" if summary.left else ""
     held = f"; {summary.withheld:,} removals withheld" if summary.withheld else ""
     error = f"; {type(summary.error).__name__}: {summary.error}" if summary.error else ""
-    return f"{fates or 'nothing was owed'}{left}{held} in {summary.seconds:.1f} s{error}"
+    [common] = summary.reasons.most_common(1) or [None]
+    why = f" ({common[0][1]})" if common else ""
+    return f"{fates or 'nothing was owed'}{why}{left}{held} in {summary.seconds:.1f} s{error}"
 
 
 def outcome_results(summary: Summary) -> Iterator[dg.AssetCheckResult]:

@@ -191,12 +191,12 @@ class Wire:
             return False
         trial.unsure = True
         trial.failures += 1
+        if asked is not None:
+            self._pacer.pause(asked)
         if trial.event or trial.failures > self._connection.retries:
             return False
         if asked is None:
             await self._clock.sleep(_backoff(trial.failures))
-        else:
-            self._pacer.pause(asked)
         return True
 
     def _unsent(self, error: Exception) -> bool:

@@ -179,7 +179,8 @@ class Run:
 
     @property
     def succeeded(self) -> bool:
-        return not any(event.is_step_failure or event.is_failure for event in self.events)
+        assert not self.failed, self.failure
+        return not any(event.is_failure for event in self.events)
 
     @property
     def failure(self) -> str:
@@ -195,9 +196,7 @@ class Run:
     @property
     def retried(self) -> list[str]:
         """The sentences of the steps that Dagster is to try again."""
-        return [
-            str(event.step_retry_data.error.message) for event in self.events if event.is_step_up_for_retry
-        ]
+        return [event.step_retry_data.error.cause.message for event in self.events if event.is_step_up_for_retry]
 
     def green(self, asset: tuple[str, ...] = SYNC) -> list[str | None]:
         """The partitions that were materialized."""

@@ -19,7 +19,9 @@ HISTORIES = [history.value for history in core.History]
 
 
 @cache
-def partitions(cadence: str, start: str, end: str | None, timezone: str) -> dg.TimeWindowPartitionsDefinition | None:
+def partitions(
+    cadence: str, start: str, end: str | None, timezone: str, offset: int
+) -> dg.TimeWindowPartitionsDefinition | None:
     """Return the one partitions definition that all audiences of the same cadence share; None for ``none``."""
     if cadence == "none":
         return None
@@ -29,7 +31,9 @@ def partitions(cadence: str, start: str, end: str | None, timezone: str) -> dg.T
         "weekly": dg.WeeklyPartitionsDefinition,
         "monthly": dg.MonthlyPartitionsDefinition,
     }
-    return kinds[cadence](start_date=start, end_date=end, timezone=timezone)  # type: ignore[call-arg]
+    return kinds[cadence](  # type: ignore[call-arg]
+        start_date=start, end_date=end, timezone=timezone, end_offset=offset
+    )
 
 
 class _AudienceExample(Example):
@@ -94,7 +98,8 @@ class Audience(Declaration):
 
     def partitioning(self) -> dg.TimeWindowPartitionsDefinition | None:
         """Return how the audience is cut into partitions."""
-        return partitions(self.partitions, self.start, self.end, self.timezone)
+        under_way = int(self.history == "current")  # Today's truth belongs to the window that isn't over.
+        return partitions(self.partitions, self.start, self.end, self.timezone, under_way)
 
     def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:
         """Return the snapshot asset."""

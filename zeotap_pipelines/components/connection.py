@@ -101,7 +101,7 @@ class ConnectionDeclaration(Declaration):
     def limits(self) -> Limits:
         """Return what the account allows; raise DeclarationError where a setting is wrong."""
         hidden = secret_settings(self.connection_type)
-        plain = {name: "?" if name in hidden and value else value for name, value in self.settings().items()}
+        plain: dict[str, Any] = {n: "?" if n in hidden and value else value for n, value in self.settings().items()}
         try:
             return self.connection_type(**plain).limits()
         except ValidationError as invalid:

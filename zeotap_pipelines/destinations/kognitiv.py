@@ -21,7 +21,7 @@ import httpx
 from pydantic import Field, SecretStr, field_validator
 
 from ..auth import ClientCredentials
-from ..errors import FixConnection, FixTarget, TryAgainLater
+from ..errors import FixConnection, FixDeclaration, FixTarget, TryAgainLater
 from ..model import Batch, Call, Conversation, Fate, Halt, Outcome, Question, Receipt, Verb
 from ..naming import segment
 from .base import Connection, Limits, Target, Visit, safe_url
@@ -114,6 +114,14 @@ class PromotionalMemberGroup(Target):
     def name(self) -> str:
         """The group's external reference."""
         return self.group
+
+    def __post_init__(self) -> None:
+        if self.group.strip(".") == "":
+            raise FixDeclaration(f"group {self.group!r} is no external reference of a promotional member group")
+
+    def invalid(self) -> Iterable[tuple[str, str]]:
+        """Refuse ids that a URL takes for a way to another folder."""
+        yield "member_internal_id consists of dots", "regexp_full_match({member_internal_id}, '[.]+')"
 
     def odd(self) -> Iterable[tuple[str, str]]:
         """Warn about member ids that aren't numbers: Kognitiv's internal ids are 32-bit integers."""

@@ -17,7 +17,7 @@ from typing import Any, Protocol
 import duckdb
 import tenacity
 
-from ..errors import FixQuery, RepairState
+from ..errors import FixQuery, RepairState, TryAgainLater
 from ..naming import literal
 
 
@@ -74,7 +74,7 @@ def opened(database: Path, *, read_only: bool, wait: float = 30.0) -> Iterator[d
     """
     Open the file *database*, waiting up to *wait* seconds for a process that holds it.
 
-    Raises RepairState when the file is damaged.
+    Raises TryAgainLater when it holds the file for longer, RepairState when the file is damaged.
     """
     retrying = tenacity.Retrying(
         retry=tenacity.retry_if_exception(_held),
@@ -86,7 +86,7 @@ def opened(database: Path, *, read_only: bool, wait: float = 30.0) -> Iterator[d
         connection = retrying(duckdb.connect, str(database), read_only=read_only)
     except duckdb.IOException as error:
         if _held(error):
-            raise RepairState(f"{database} is held by another process: {first_line(error)}") from error
+            raise TryAgainLater(f"another process writes to {database}; waited {wait:g} s for it to end") from error
         raise RepairState(f"{database} can't be opened: {first_line(error)}") from error
     except duckdb.Error as error:
         raise RepairState(f"{database} is damaged: {first_line(error)}") from error
