@@ -17,7 +17,7 @@ from . import observability, pipeline
 from . import snapshot as snapshots
 from .delivery import Approval, Summary, Trip
 from .engines.duckdb import copy_query
-from .errors import AskForRestore, ContinueLater, FixQuery, ZeotapError
+from .errors import AskForRestore, ContinueLater, FixDeclaration, FixQuery, ZeotapError
 from .model import Partition
 from .remembered import refuse_lost_state
 from .state import State
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from . import sync as core
     from .components.audience import Audience
     from .components.connection import ConnectionDeclaration
+    from .components.declaration import Declaration
     from .components.sync import Sync
 
 SINGLE_RUN = dg.BackfillPolicy.single_run()
@@ -79,7 +80,7 @@ def snapshot_asset(audience: "Audience") -> dg.AssetsDefinition:
     def snapshot(context: dg.AssetExecutionContext):  # type: ignore[no-untyped-def]
         source = _Warehouse(getattr(context.resources, audience.source))
         now = datetime.now(UTC)
-        with _failing():
+        with _failing(audience):
             for partition in _partitions(context, audience, now):
                 taken = snapshots.take(definition, partition, source, state(), run=context.run.run_id, now=now)
                 found = observability.of_snapshot(taken)
@@ -116,17 +117,21 @@ def diff_asset(
         ],
     )
     def diff(context: dg.AssetExecutionContext):  # type: ignore[no-untyped-def]
-        with _failing():
+        with _failing(declared):
             *older, newest = _partitions(context, audience, datetime.now(UTC))
             plan = pipeline.plan(definition, newest, state(), run=context.run.run_id)
+            past = observability.superseded_by(definition, newest, state())
         context.log.info(observability.plan_line(plan))
         metadata = observability.of_plan(plan, definition, connection.limits(), state())
+        if past:
+            metadata["superseded"] = f"{past}: nothing is sent unless it is restored"
         if context.has_partition_key_range:
             for partition in older:
                 context.add_asset_metadata({"superseded_by": newest.key}, partition_key=partition.key)
             context.add_asset_metadata(metadata, partition_key=newest.key)
             metadata = {}
-        return dg.MaterializeResult(metadata=metadata, check_results=list(observability.guard_results(plan)))
+        checked = list(observability.guard_results(plan, blocking=past is None))
+        return dg.MaterializeResult(metadata=metadata, check_results=checked)
 
     return diff
 
@@ -158,12 +163,13 @@ def sync_asset(
         ],
     )
     def sync(context: dg.AssetExecutionContext, config: SyncConfig):  # type: ignore[no-untyped-def]
-        with _failing():
+        with _failing(declared):
             *older, newest = _partitions(context, audience, datetime.now(UTC))
             if config.dry_run:
                 plan = pipeline.plan(definition, newest, state(), run=context.run.run_id)
                 metadata = observability.of_plan(plan, definition, connection.limits(), state())
                 yield _observed(context, definition, newest, {"dry_run": True, **metadata})
+                yield from observability.outcome_results(definition, state(), newest.key)
                 return
             if not config.adopt:
                 refuse_lost_state(context, definition, state())
@@ -186,7 +192,7 @@ def sync_asset(
             except AskForRestore as superseded:
                 context.log.info(str(superseded))
                 said = {"superseded": str(superseded)}
-                yield from _green(context, definition, [*older, newest], said, Summary("", newest.key))
+                yield from _green(context, definition, [*older, newest], said)
                 return
         metadata = observability.of_summary(summary, definition, state(), context.run.run_id, config.approval())
         context.log.info(observability.summary_line(summary))
@@ -194,6 +200,7 @@ def sync_asset(
             yield from _green(context, definition, [*older, newest], metadata, summary)
             return
         yield _observed(context, definition, newest, metadata)
+        yield from observability.outcome_results(definition, state(), newest.key, summary)
         if isinstance(summary.error, ContinueLater) or (config.limit is not None and not summary.error):
             return  # Not green, not failed: what is left is owed, and a later run goes on.
         error = summary.error
@@ -212,7 +219,7 @@ def _green(
     definition: "core.Sync",
     partitions: list[Partition],
     metadata: Mapping[str, Any],
-    summary: Summary,
+    summary: Summary | None = None,
 ) -> Iterator[dg.MaterializeResult[None]]:
     """Materialize every partition of the run: the newest delivered, the others superseded by it."""
     stands = observability.standing(definition, state())
@@ -222,7 +229,7 @@ def _green(
             context.add_asset_metadata({"superseded_by": newest.key, **stands}, partition_key=partition.key)
         context.add_asset_metadata({**metadata, **stands}, partition_key=newest.key)
         metadata = stands = {}
-    checked = list(observability.outcome_results(summary))
+    checked = list(observability.outcome_results(definition, state(), newest.key, summary))
     yield dg.MaterializeResult(metadata={**metadata, **stands}, check_results=checked)
 
 
@@ -265,9 +272,10 @@ class _Warehouse:
 
 
 @contextmanager
-def _failing() -> Iterator[None]:
+def _failing(declared: "Declaration") -> Iterator[None]:
     """Turn an error that a person must mend into a failure of one sentence, retried only where that can help."""
     try:
         yield
     except ZeotapError as error:
-        raise dg.Failure(f"{type(error).__name__}: {error}", allow_retries=error.retryable) from None
+        place = f"{declared.place()}: " if isinstance(error, FixDeclaration) else ""
+        raise dg.Failure(f"{type(error).__name__}: {place}{error}", allow_retries=error.retryable) from None

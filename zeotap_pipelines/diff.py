@@ -67,57 +67,87 @@ def _compute(
     standing: Standing,
     state: State,
 ) -> Mapping[str, int]:
-    """Make the tables ``wanted``, ``aside`` and ``owed``; return counts that only they know."""
+    """Make the tables ``judged`` and ``suspects``; return counts that only they know."""
     target = sync.target
     scan = f"read_parquet({literal(str(snapshot.path))}, file_row_number = true)"
-    name, value = rendering.primary(sync)
     several = len(target.identity) > 1 and not target.composite
-    others = _others(sync) if several else "CAST([] AS VARCHAR[])"
-    rules = [*rendering.convertible(sync), *target.invalid()]
-    rows(
-        connection,
-        f"""
-        CREATE TEMP TABLE mapped AS
-        WITH mapped AS ({rendering.mapped(sync, scan, snapshot.columns)}),
-        identified AS (SELECT *, {name} AS name, {value} AS value, {others} AS others FROM mapped)
-        SELECT src, name, value, others, {rendering.key(target, sync.identity, "name", "value")} AS key,
-            {rendering.digest(sync)} AS digest, {rendering.unfit(sync, rules)} AS unfit
-        FROM identified
-        """,
-    )
-    # One row per key: identical rows are one, rows that contradict each other are nobody's word.
-    rows(
-        connection,
-        """
-        CREATE TEMP TABLE grouped AS
-        SELECT key, any_value(name) AS name, min(value) AS value, min(others) AS others, min(src) AS src,
-            min(digest) AS digest, count(*) AS copies, min(unfit) AS unfit,
-            min(digest) <> max(digest) OR min(others) <> max(others) AS conflicting
-        FROM mapped WHERE key IS NOT NULL GROUP BY key
-        """,
-    )
-    rows(connection, "CREATE TEMP VIEW wanted AS FROM grouped WHERE unfit IS NULL AND NOT conflicting")
-    rows(connection, "CREATE TEMP VIEW aside AS FROM grouped WHERE unfit IS NOT NULL OR conflicting")
+    # A view: each use of it reads the columns that it needs, and nothing the size of the audience is kept.
+    rows(connection, f"CREATE TEMP VIEW mapped AS {_mapped(sync, scan, snapshot.columns, several)}")
     rows(connection, _joined(sync, partition, standing))
+    [(null_keys,)] = rows(connection, "SELECT count(*) FROM judged WHERE key IS NULL")
+    rows(connection, "DELETE FROM judged WHERE key IS NULL")
+    _set_suspects_aside(connection, sync, snapshot, several)
     if target.event:
         events.carry_over(connection, target, state)
     kept_for = _protect(connection, sync) if several and Change.LEFT in sync.verbs else 0
-    [(audience, null_keys)] = rows(
-        connection, "SELECT (SELECT count(*) FROM wanted), (SELECT count(*) FROM mapped WHERE key IS NULL)"
-    )
     [(told,)] = rows(connection, "SELECT count(*) FROM told WHERE state = 'in' OR unsettled")
     [(refused, unsent)] = rows(
         connection,
         "SELECT count(*) FILTER (why = 'refused before'), count(*) FILTER (why = 'changed, not sent') FROM judged",
     )
     return {
-        "audience": audience,
         "null_keys": null_keys,
         "told": told,
         "refused_before": refused,
         "changed_unsent": unsent,
         "kept_for": kept_for,
     }
+
+
+def _mapped(sync: Sync, scan: str, types: Mapping[str, str], several: bool) -> str:
+    """Return the SQL of the snapshot's rows as the destination would be told of them."""
+    name, value = rendering.primary(sync)
+    others = _others(sync) if several else "CAST([] AS VARCHAR[])"
+    rules = [*rendering.convertible(sync), *sync.target.invalid()]
+    return f"""
+        WITH fields AS ({rendering.mapped(sync, scan, types)}),
+        identified AS (
+            SELECT *, {name} AS name, {value} AS value, {others} AS others
+            FROM fields
+        )
+        SELECT src, name, value, others, {rendering.key(sync.target, sync.identity, "name", "value")} AS key,
+            {rendering.digest(sync)} AS digest, {rendering.unfit(sync, rules)} AS unfit
+        FROM identified
+    """
+
+
+def _picked(snapshot: Snapshot, table: str) -> str:
+    """Return the SQL of the snapshot's rows whose number is in ``src`` of *table*, before anything is rendered."""
+    scan = f"read_parquet({literal(str(snapshot.path))}, file_row_number = true)"
+    return f"(SELECT p.* FROM {scan} AS p JOIN {table} AS t ON t.src = p.file_row_number)"
+
+
+def _set_suspects_aside(connection: duckdb.DuckDBPyConnection, sync: Sync, snapshot: Snapshot, several: bool) -> None:
+    """
+    Take out of ``judged`` who is unfit to be sent, or contradicts himself; of identical rows leave one.
+
+    Only the keys that something is owed for are looked at again: a row that says what
+    the target was told already can do no harm.
+    """
+    rows(
+        connection,
+        """
+        CREATE TEMP TABLE again AS
+        SELECT src FROM mapped WHERE key IN (SELECT key FROM judged WHERE is_wanted)
+        """,
+    )
+    rows(
+        connection,
+        f"""
+        CREATE TEMP TABLE suspects AS
+        SELECT key, min(src) AS src, count(*) AS copies, min(unfit) AS unfit,
+            min(digest) <> max(digest) OR min(others) <> max(others) AS conflicting
+        FROM ({_mapped(sync, _picked(snapshot, "again"), snapshot.columns, several)})
+        GROUP BY key HAVING count(*) > 1 OR min(unfit) IS NOT NULL
+        """,
+    )
+    rows(
+        connection,
+        """
+        DELETE FROM judged USING suspects AS s
+        WHERE judged.key = s.key AND judged.is_wanted AND (s.unfit IS NOT NULL OR s.conflicting OR judged.src <> s.src)
+        """,
+    )
 
 
 def _joined(sync: Sync, partition: Partition, standing: Standing) -> str:
@@ -160,15 +190,15 @@ def _joined(sync: Sync, partition: Partition, standing: Standing) -> str:
         CREATE TEMP TABLE judged AS
         WITH held AS (SELECT *, {rendering.key(sync.target, sync.identity, "name", "value")} AS key FROM told),
         matched AS (
-            SELECT coalesce(w.key, l.key) AS key, w.key IS NOT NULL AS is_wanted, w.src,
-                CASE WHEN w.key IS NULL THEN l.name ELSE {name} END AS name,
-                CASE WHEN w.key IS NULL THEN l.value ELSE {value} END AS value,
-                CASE WHEN w.key IS NULL THEN l.others
+            SELECT coalesce(w.key, l.key) AS key, w.src IS NOT NULL AS is_wanted, w.src,
+                CASE WHEN w.src IS NULL THEN l.name ELSE {name} END AS name,
+                CASE WHEN w.src IS NULL THEN l.value ELSE {value} END AS value,
+                CASE WHEN w.src IS NULL THEN l.others
                      ELSE list_distinct(list_concat(w.others, coalesce(l.others, []))) END AS others,
-                CASE WHEN w.key IS NULL THEN NULL ELSE {digest} END AS digest,
-                CASE WHEN w.key IS NOT NULL THEN {wanted} ELSE {left} END AS why,
+                CASE WHEN w.src IS NULL THEN NULL ELSE {digest} END AS digest,
+                CASE WHEN w.src IS NOT NULL THEN {wanted} ELSE {left} END AS why,
                 l.refused_verb, l.refused_digest, l.refused_partition, l.state AS told_state
-            FROM wanted AS w FULL JOIN held AS l ON l.key = w.key
+            FROM mapped AS w FULL JOIN held AS l ON l.key = w.key
         ), called AS (
             SELECT *,
                 CASE WHEN NOT is_wanted THEN 'left' WHEN why = 'different' THEN 'changed' ELSE 'entered' END AS change,
@@ -180,7 +210,6 @@ def _joined(sync: Sync, partition: Partition, standing: Standing) -> str:
             CASE WHEN refused_verb = verb AND refused_digest IS NOT DISTINCT FROM digest
                   AND refused_partition = {literal(partition.key)} THEN 'refused before' ELSE why END AS why)
         FROM called
-        WHERE is_wanted OR key NOT IN (SELECT key FROM aside)
     """
 
 
@@ -212,13 +241,13 @@ def _protect(connection: duckdb.DuckDBPyConnection, sync: Sync) -> int:
         f"""
         CREATE TEMP TABLE carried AS
         WITH kept AS (
-            SELECT key, others FROM grouped
+            SELECT key, others FROM mapped WHERE key IS NOT NULL
             UNION ALL
-            SELECT g.key, t.others || [t.name || '=' || t.value]
-            FROM told AS t JOIN grouped AS g ON g.key = {ledger_key}
+            SELECT m.key, t.others || [t.name || '=' || t.value]
+            FROM told AS t JOIN mapped AS m ON m.key = {ledger_key}
         )
         SELECT DISTINCT same_form(x) AS identifier FROM (SELECT unnest(others) AS x FROM kept)
-        UNION SELECT key FROM grouped
+        UNION SELECT key FROM mapped WHERE key IS NOT NULL
         """,
     )
     rows(
@@ -273,6 +302,9 @@ def _write(
     parts = (sync.address, partition.key, partition.end.isoformat(), standing.generation, operations, fingerprint)
     text = "\n".join(str(part) for part in (*parts, replacement, snapshot.digest, sync.declared))
     plan_id = hashlib.sha256(text.encode()).hexdigest()[:16]
+    set_aside = _set_aside(connection, sync, counted["null_keys"])
+    same = "SELECT coalesce(sum(copies - 1), 0)::BIGINT FROM suspects WHERE unfit IS NULL AND NOT conflicting"
+    [(repeated,)] = rows(connection, same)
     plan = Plan(
         id=plan_id,
         sync=sync.name,
@@ -286,7 +318,8 @@ def _write(
         operations=operations,
         counts=counts,
         why=why,
-        set_aside=_set_aside(connection),
+        audience=snapshot.rows - sum(set_aside.values()) - repeated,
+        set_aside=set_aside,
         odd=_odd(connection, sync, snapshot),
         digest_version=rendering.DIGEST_VERSION,
         identity=identity,
@@ -304,11 +337,11 @@ def _write(
 
 
 def _copy(sync: Sync, snapshot: Snapshot, path: str) -> str:
-    scan = f"read_parquet({literal(str(snapshot.path))}, file_row_number = true)"
     if len(sync.mapping) > 1:
+        picked = _picked(snapshot, "owed")
         rendered = f"""
             SELECT o."row", {rendering.body(sync)} AS body
-            FROM owed AS o JOIN ({rendering.mapped(sync, scan, snapshot.columns)}) AS m ON m.src = o.src
+            FROM ({rendering.mapped(sync, picked, snapshot.columns)}) AS m JOIN owed AS o ON o.src = m.src
             WHERE o.verb <> 'remove'"""
     else:
         only = rendering.identity_body({sync.identity[0]: "value"})
@@ -340,26 +373,24 @@ def _removal(sync: Sync) -> str:
     return rendering.identity_body(pairs)
 
 
-def _set_aside(connection: duckdb.DuckDBPyConnection) -> dict[str, int]:
-    found = rows(
-        connection,
-        f"""
-        SELECT {literal(NO_IDENTITY)}, count(*) FROM mapped WHERE key IS NULL
-        UNION ALL
-        SELECT CASE WHEN conflicting THEN {literal(CONFLICT)} ELSE unfit END AS reason, sum(copies)
-        FROM aside GROUP BY reason
-        """,
-    )
-    return {reason: int(count) for reason, count in sorted(found) if count}
+def _set_aside(connection: duckdb.DuckDBPyConnection, sync: Sync, null_keys: int) -> dict[str, int]:
+    """Count the rows that are neither sent nor removed, by reason: the unfit ones of the whole snapshot."""
+    found = {NO_IDENTITY: null_keys}
+    query = "SELECT coalesce(sum(copies), 0) FROM suspects WHERE conflicting AND unfit IS NULL"
+    [(found[CONFLICT],)] = rows(connection, query)
+    if rendering.convertible(sync) or sync.target.invalid():
+        query = "SELECT unfit, count(*) FROM mapped WHERE unfit IS NOT NULL AND key IS NOT NULL GROUP BY unfit"
+        found |= dict(rows(connection, query))
+    return {reason: int(count) for reason, count in sorted(found.items()) if count}
 
 
 def _odd(connection: duckdb.DuckDBPyConnection, sync: Sync, snapshot: Snapshot) -> dict[str, int]:
-    """Count the rows that deserve a warning."""
+    """Count the rows to be sent that deserve a warning."""
     found = {}
-    scan = f"read_parquet({literal(str(snapshot.path))}, file_row_number = true)"
+    picked = _picked(snapshot, "owed")
     for reason, condition in sync.target.odd():
         verdict = rendering.unfit(sync, [(reason, condition)])
-        query = f"SELECT count(*) FROM ({rendering.mapped(sync, scan, snapshot.columns)}) WHERE {verdict} IS NOT NULL"
+        query = f"SELECT count(*) FROM ({rendering.mapped(sync, picked, snapshot.columns)}) WHERE {verdict} IS NOT NULL"
         [(count,)] = rows(connection, query)
         if count:
             found[reason] = int(count)

@@ -40,7 +40,8 @@ def carry_over(connection: duckdb.DuckDBPyConnection, target: Target, state: Sta
             SELECT p.*, l.state AS told_state FROM read_parquet({literal(str(path))}) AS p
             LEFT JOIN held AS l ON l.told_key = p.key
             WHERE coalesce(l.state, 'unknown') NOT IN {CLOSED} AND l.refused_verb IS NULL
-                AND p.key NOT IN (SELECT key FROM judged) AND p.key NOT IN (SELECT key FROM grouped)
+                AND p.key NOT IN (SELECT key FROM judged)
+                AND p.key NOT IN (SELECT key FROM mapped WHERE key IS NOT NULL)
             """,
         )
         rows(

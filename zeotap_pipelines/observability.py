@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
-from .delivery import Approval, Summary
+from .delivery import Approval, Summary, superseded
 from .destinations.base import Limits
 from .engines.duckdb import memory, rows
 from .ledger import Ledger
 from .limits import per_minute
-from .model import Change, Fate, Verb
+from .model import Change, Fate, Partition, Verb
 from .naming import filename, literal, masked
 from .plan import Level, Plan
 from .snapshot import Snapshot
@@ -112,23 +112,35 @@ def plan_line(plan: Plan) -> str:
     return f"plan {plan.id}: {', '.join(parts) or 'nothing is owed'} of {plan.audience:,} rows{stopped}"
 
 
-def guard_results(plan: Plan) -> Iterator[dg.AssetCheckResult]:
-    """Return a check result per guard; a stopped plan's says how to approve it."""
+def superseded_by(sync: core.Sync, partition: Partition, state: State) -> str | None:
+    """Return why nothing would be sent for *partition* unless it is restored; None where something may be."""
+    if sync.target.event:
+        return None
+    ledger = Ledger(state, sync.target, sync.address)
+    with ledger.reading() as connection:
+        return superseded(partition, ledger.standing(connection), restore=False)
+
+
+def guard_results(plan: Plan, *, blocking: bool = True) -> Iterator[dg.AssetCheckResult]:
+    """
+    Return a check result per guard; a stopped plan's says how to approve it.
+
+    Where nothing would be sent anyway the guards warn and don't block.
+    """
     verdicts = {verdict.guard: verdict for verdict in plan.verdicts}
     for name in GUARDS:
         verdict = verdicts.get(name)
         if verdict is None:
             yield dg.AssetCheckResult(passed=True, check_name=name)
             continue
-        severity = dg.AssetCheckSeverity.ERROR if verdict.level is Level.STOP else dg.AssetCheckSeverity.WARN
+        stops = blocking and verdict.level is Level.STOP
+        severity = dg.AssetCheckSeverity.ERROR if stops else dg.AssetCheckSeverity.WARN
         says = verdict.message
         metadata = {}
         if verdict.level in (Level.STOP, Level.WITHHOLD):
             says += f". To send it all the same, approve plan {plan.id}: materialize syncs/{plan.sync} with `launchpad`"
             metadata["launchpad"] = dg.MetadataValue.md(f"```yaml\n{approval_config(plan)}```")
-        yield dg.AssetCheckResult(
-            passed=False, check_name=name, severity=severity, description=says, metadata=metadata
-        )
+        yield dg.AssetCheckResult(passed=False, check_name=name, severity=severity, description=says, metadata=metadata)
 
 
 def approval_config(plan: Plan) -> str:
@@ -191,22 +203,33 @@ def summary_line(summary: Summary) -> str:
     left = f"; {summary.left:,} not asked" if summary.left else ""
     held = f"; {summary.withheld:,} removals withheld" if summary.withheld else ""
     error = f"; {type(summary.error).__name__}: {summary.error}" if summary.error else ""
-    [common] = summary.reasons.most_common(1) or [None]
-    why = f" ({common[0][1]})" if common else ""
+    why = "".join(f" ({reason})" for (_, reason), _ in summary.reasons.most_common(1))
     return f"{fates or 'nothing was owed'}{why}{left}{held} in {summary.seconds:.1f} s{error}"
 
 
-def outcome_results(summary: Summary) -> Iterator[dg.AssetCheckResult]:
-    """Return what the checks on a delivery say."""
-    rejected, doubt = summary.fates[Fate.REJECTED], summary.fates[Fate.IN_DOUBT]
-    worst = "; ".join(reason for (fate, reason), _ in summary.reasons.most_common(3) if fate is Fate.REJECTED)
+def outcome_results(
+    sync: core.Sync, state: State, partition: str, summary: Summary | None = None
+) -> Iterator[dg.AssetCheckResult]:
+    """
+    Return what the checks on a delivery say: what the ledger knows now, so that asking nothing mends nothing.
+
+    Reasons are those of *summary*, where this very run heard them.
+    """
+    query = f"""
+        SELECT count(*) FILTER (refused_partition = {literal(partition)}), count(*) FILTER (state = 'doubt'), count(*)
+        FROM told
+    """
+    with Ledger(state, sync.target, sync.address).reading() as connection:
+        [(rejected, doubt, known)] = rows(connection, query)
+    reasons = summary.reasons.most_common() if summary else []
+    worst = "; ".join([reason for (fate, reason), _ in reasons if fate is Fate.REJECTED][:3])
     # A row that the service refuses is the row's fault: said, and no reason to hold anything up.
-    serious = rejected > 0.1 * max(1, summary.asked)
+    serious = rejected > 0.1 * known
     yield dg.AssetCheckResult(
         passed=not rejected,
         check_name="everything_accepted",
         severity=dg.AssetCheckSeverity.ERROR if serious else dg.AssetCheckSeverity.WARN,
-        description=f"{rejected:,} of {summary.asked:,} rows were rejected: {worst}" if rejected else None,
+        description=f"{rejected:,} rows are rejected{f': {worst}' if worst else ''}" if rejected else None,
     )
     yield dg.AssetCheckResult(
         passed=not doubt,

@@ -239,6 +239,10 @@ class Attempts:
         self._plan = create_execution_plan(self._job, run_config, tags=tags)
         self._run = instance.create_run_for_job(job, execution_plan=self._plan, run_config=run_config, tags=tags)
 
+    @property
+    def run_id(self) -> str:
+        return self._run.run_id
+
     def again(self) -> Run:
         """Try once; a step that is to be retried is left to the next call."""
         events = execute_plan(self._plan, self._job, self._instance, self._run, self._config, RetryMode.DEFERRED)

@@ -6,6 +6,7 @@ import dagster as dg
 import pytest
 import yaml
 
+from zeotap_pipelines.observability import GUARDS, OUTCOMES
 from zeotap_pipelines.sandbox import Fault, Sandbox
 from zeotap_pipelines_tests.project import CHAIN, DAYS, DIFF, SNAPSHOT, SYNC, Project, asked, members
 
@@ -45,8 +46,8 @@ def test_assets_are_called_grouped_and_described_by_what_was_declared(project: P
     assert "select distinct person" in str(snapshot.metadata["query"].value)
     assert snapshot.partitions_def is diff.partitions_def is sync.partitions_def
     assert sync.pools == {"kognitiv/main"}
-    assert len(graph.get_check_keys_for_assets({diff.key})) == 9
-    assert len(graph.get_check_keys_for_assets({sync.key})) == 2
+    for node, checks in (diff, GUARDS), (sync, OUTCOMES):
+        assert {check.name for check in graph.get_check_keys_for_assets({node.key})} == checks.keys()
 
 
 def test_a_dry_run_sends_nothing_and_is_not_green(project: Project, group: Sandbox) -> None:
@@ -94,8 +95,10 @@ def test_rejected_rows_leave_the_partition_green_with_a_failed_check(project: Pr
     run = project.run(day=ONE)
     assert run.green() == [ONE] and members(group) == {"1", "2"}
     check = run.checks(SYNC)["everything_accepted"]
-    assert not check.passed and "1 of 3 rows were rejected: member not found" in check.description
+    assert not check.passed and "1 rows are rejected: member not found" in check.description
     assert "stranger" not in check.description + run.metadata()["reasons"]
+    again = project.run(SYNC, day=ONE)
+    assert "asked" in again.metadata() and not again.checks(SYNC)["everything_accepted"].passed
 
 
 def test_a_retry_keeps_the_snapshot_and_a_new_run_replaces_it(project: Project) -> None:
@@ -114,7 +117,16 @@ def test_an_older_partition_sends_nothing_and_says_by_what_it_is_superseded(proj
     before = asked(group)
     run = project.run(day=ONE)
     assert run.green() == [ONE] and f"superseded by {TWO}" in run.metadata()["superseded"]
+    assert f"superseded by {TWO}" in run.metadata(DIFF)["superseded"]
     assert asked(group) == before
+
+
+def test_a_guard_does_not_block_what_is_superseded_but_stops_its_restoration(project: Project, group: Sandbox) -> None:
+    project.seen({ONE: [], TWO: ["2"]})
+    project.run(day=TWO)
+    assert project.run(day=ONE).green() == [ONE]
+    assert "ApprovePlan: " in project.run(day=ONE, restore=True).failure
+    assert members(group) == {"2"}
 
 
 def test_restore_goes_back_on_purpose(project: Project, group: Sandbox) -> None:
@@ -206,7 +218,9 @@ def test_an_audience_that_knows_only_today_refuses_the_past(project: Project, gr
     project.change("people", ("  key: ", "  history: current\n  key: "), (" where day >= $start and day < $end", ""))
     project.seen({ONE: ["1"]})
     assert "people knows only today (history: current)" in project.run(day=ONE).failure
-    today = project.load().resolve_asset_graph().get(dg.AssetKey(list(SNAPSHOT))).partitions_def.get_last_partition_key()
+    today = (
+        project.load().resolve_asset_graph().get(dg.AssetKey(list(SNAPSHOT))).partitions_def.get_last_partition_key()
+    )
     assert project.run(day=today).green() == [today] and members(group) == {"1"}
 
 

@@ -34,7 +34,7 @@ hitches = st.one_of(
 runs = st.lists(st.tuples(st.integers(0, DAYS - 1), hitches, st.booleans(), st.booleans()), min_size=1, max_size=5)
 
 
-@settings(deadline=None, max_examples=8, suppress_health_check=list(HealthCheck))
+@settings(deadline=None, max_examples=6, suppress_health_check=list(HealthCheck))
 @given(audiences, runs, st.booleans())
 def test_any_chunking_in_any_order_ends_as_the_newest_partition_says(audiences, runs, strangers_come_in) -> None:
     """

@@ -69,7 +69,7 @@ def test_a_clock_that_goes_back_does_not_renew_the_budget(tmp_path: Path) -> Non
 runs = st.tuples(st.integers(0, 70), st.booleans(), st.sampled_from([0, 3600, 9 * 3600, -5 * 3600, 25 * 3600]))
 
 
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=25)
 @given(st.integers(1, 90), st.lists(runs, max_size=8))
 def test_the_budget_of_a_day_is_never_exceeded(tmp_path_factory, budget: int, runs) -> None:
     account = Account(tmp_path_factory.mktemp("account"), Limits(per_day=budget))

@@ -100,7 +100,7 @@ def test_every_type_has_one_text(value: str, text: str | None) -> None:
         assert rows(connection, f"SELECT {canonical('v', sql_type)} FROM (SELECT {value} AS v)") == [(text,)]
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=30)
 @given(st.decimals(allow_nan=False, allow_infinity=False, places=4, min_value=-(10**9), max_value=10**9))
 def test_a_number_is_its_value_whatever_its_scale(number: Decimal) -> None:
     with memory() as connection:
@@ -138,7 +138,7 @@ def test_a_group_that_holds_nothing_but_members_has_one_digest() -> None:
 values = st.one_of(st.none(), st.text(st.sampled_from("a1:-,\"'\x1f\\|é"), max_size=4))
 
 
-@settings(deadline=None, max_examples=120)
+@settings(deadline=None, max_examples=50)
 @given(st.tuples(values, values, values), st.tuples(values, values, values))
 def test_rows_that_differ_have_different_digests(one, other) -> None:
     """However their values run together: ("a", "bc") is not ("ab", "c"), and null is not empty."""

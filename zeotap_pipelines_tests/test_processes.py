@@ -77,7 +77,7 @@ def people(chance: random.Random) -> set[str]:
 def test_a_killed_process_loses_and_doubles_nothing(site: Site) -> None:
     """kill -9 at random moments, while the service loses answers, for some seconds; then one run to the end."""
     chance = random.Random(7)
-    ends = time.monotonic() + 14
+    ends = time.monotonic() + 9
     kills = number = 0
     wanted: set[str] = set()
     while time.monotonic() < ends:
@@ -98,20 +98,19 @@ def test_a_killed_process_loses_and_doubles_nothing(site: Site) -> None:
     assert {who for who, state, _ in site.told() if state == "in"} == wanted
     assert not [who for who, _, unsettled in site.told() if unsettled]
     assert site.run(number - 1)["asked"] == 0
-    assert kills >= 8
+    assert kills >= 5
     assert not site.sandbox.violations
 
 
-@pytest.mark.parametrize("signals", [1, 2])
-def test_a_stopped_run_writes_down_what_is_known_and_ends_within_seconds(site: Site, signals: int) -> None:
+def test_a_stopped_run_writes_down_what_is_known_and_ends_within_seconds(site: Site) -> None:
     site.take({"1", "2", "3"}, 0)
     site.sandbox.faults.add(Fault(kind="delay", seconds=30, path="/members/2$"))
     worker = site.start(0)
     until(lambda: len(site.changes) == 2)
     stopped = time.monotonic()
-    for _ in range(signals):
+    for _ in range(2):  # Impatience must not hurt.
         os.kill(worker, signal.SIGTERM)
-        threading.Event().wait(0.3 * (signals - 1))
+        threading.Event().wait(0.3)
     assert site.workers.wait(worker)[0] == 143
     assert time.monotonic() - stopped < 6
     assert site.told() == {("1", "in", False), ("2", "unknown", True)}
@@ -157,8 +156,7 @@ def test_who_will_not_wait_is_told_who_holds_the_account(site: Site) -> None:
     assert site.run(0, sync="another", wait=0.2)["complete"], "the dead hold no lock"
 
 
-@pytest.mark.parametrize("spare", [0, 90, 250])
-@pytest.mark.parametrize("before", [0, 1])
+@pytest.mark.parametrize(("before", "spare"), [(0, 0), (1, 90), (1, 250)])
 def test_a_full_disk_loses_nothing(site: Site, before: int, spare: int) -> None:
     held = {"1", "2"}
     for number in range(before):
