@@ -329,8 +329,8 @@ class _Delivery:
     async def _speak(self, wire: Wire, feed: Iterator[Batch]) -> None:
         try:
             for batch in feed:
-                self._pending.remove(batch)
                 async with self._by_itself(batch):
+                    self._pending.remove(batch)
                     await self._hold(wire, batch)
         except Exception as error:
             self._halt = self._halt or error  # Nobody else goes on asking.

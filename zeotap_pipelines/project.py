@@ -5,6 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import dagster as dg
+from dagster.components.core.component_tree import ComponentTreeException
+
+from . import components
+from .components import documents
 
 
 def load(folder: Path) -> dg.Definitions:
@@ -12,9 +16,13 @@ def load(folder: Path) -> dg.Definitions:
     Return the definitions of the project whose package lies in *folder*.
 
     Runs use the in-process executor: the default one starts a process per step, which
-    takes ten times as long as most syncs.
+    takes ten times as long as most syncs. Raises DeclarationError, naming file and
+    line, for a document that can't be used.
     """
-    return dg.Definitions.merge(
-        dg.load_from_defs_folder(path_within_project=folder),
-        dg.Definitions(executor=dg.in_process_executor),
-    )
+    documents.check(folder, tuple(components.__all__))
+    try:
+        declared = dg.load_from_defs_folder(path_within_project=folder)
+    except ComponentTreeException as error:
+        types = {name: getattr(components, name) for name in components.__all__}
+        raise documents.explained(error, types) or error from None
+    return dg.Definitions.merge(declared, dg.Definitions(executor=dg.in_process_executor))

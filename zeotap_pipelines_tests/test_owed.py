@@ -1,10 +1,13 @@
 """What is sent: what would leave the target as it was told is never asked again, and the rest always is."""
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
 
+from zeotap_pipelines.destinations.kognitiv import PromotionalMemberGroup
 from zeotap_pipelines.errors import AskForRestore
+from zeotap_pipelines.mapping import Field
 from zeotap_pipelines.model import Fate, Mode
 from zeotap_pipelines.sandbox import Fault
 from zeotap_pipelines_tests.world import Rows, World, day
@@ -202,3 +205,52 @@ def test_a_trial_of_a_few_leaves_the_rest_owed(world: World) -> None:
     assert (summary.asked, summary.left, summary.complete) == (1, 2, False)
     assert world.carry_out().asked == 2
     assert world.held == {"1", "2", "3"}
+
+
+class TieredGroup(PromotionalMemberGroup):
+    """A group that would also hold a tier: what Kognitiv can't, so that rows can change and contradict each other."""
+
+    carries_attributes = True
+    required = ("tier",)
+
+    def invalid(self) -> Iterable[tuple[str, str]]:
+        yield "there is no such tier", "{tier} NOT IN ('gold', 'silver')"
+
+
+@pytest.fixture
+def tiered(tmp_path: Path) -> World:
+    mapping = {"member_internal_id": Field.of("customer"), "tier": Field.of("tier")}
+    world = World(tmp_path, target=TieredGroup("ACTIVE-90D"), mapping=mapping)
+    world.deliver(tiers(("1", "gold"), ("2", "gold"), ("3", "gold")))
+    return world
+
+
+def tiers(*people: tuple[str, str]) -> Rows:
+    return Rows({"customer": [who for who, _ in people], "tier": [tier for _, tier in people]})
+
+
+def test_only_what_changed_is_told_again(tiered: World) -> None:
+    summary = tiered.deliver(tiers(("1", "gold"), ("2", "silver"), ("3", "gold")), day(1))
+    assert summary.asked == 1
+    assert tiered.asked[-1] == "PUT 2"
+
+
+@pytest.mark.parametrize(
+    "aside", [[("2", "silver"), ("2", "gold")], [("2", "gold"), (" 2", "silver")], [("2", "lead")]]
+)
+def test_who_is_set_aside_is_neither_sent_nor_removed(tiered: World, aside: list[tuple[str, str]]) -> None:
+    """Rows that contradict each other, or that the target can't hold."""
+    tiered.take(tiers(("1", "gold"), *aside, ("4", "lead")), day(1))
+    plan = tiered.plan(day(1))
+    assert plan.audience == 1
+    assert sum(plan.set_aside.values()) == len(aside) + 1
+    assert tiered.carry_out(day(1)).complete
+    assert tiered.asked[3:] == ["DELETE 3"]
+    assert ("2", "in") in tiered.told()
+    tiered.deliver(tiers(("1", "gold"), ("2", "gold")), day(2))
+    assert tiered.asked[4:] == [], "nothing had been forgotten of the second"
+
+
+def test_equal_rows_are_one(tiered: World) -> None:
+    summary = tiered.deliver(tiers(("1", "gold"), ("1 ", "gold"), ("2", "gold"), ("3", "gold")), day(1))
+    assert summary.complete and summary.asked == 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import cache
 from typing import Annotated, Literal
+from zoneinfo import ZoneInfo
 
 import dagster as dg
 
@@ -97,11 +98,24 @@ class Audience(Declaration):
             raise self.error("name", says=str(error)) from None
 
     def partitioning(self) -> dg.TimeWindowPartitionsDefinition | None:
-        """Return how the audience is cut into partitions."""
+        """Return how the audience is cut into partitions; raise DeclarationError where start, end or zone are wrong."""
+        try:
+            ZoneInfo(self.timezone)
+        except (ValueError, LookupError, OSError):
+            says = f"there is no time zone {self.timezone!r}; write it as Europe/Vienna or UTC"
+            raise self.error("timezone", says=says) from None
         under_way = int(self.history == "current")  # Today's truth belongs to the window that isn't over.
-        return partitions(self.partitions, self.start, self.end, self.timezone, under_way)
+        try:
+            found = partitions(self.partitions, self.start, self.end, self.timezone, under_way)
+        except ValueError as error:
+            field = "end" if self.end and repr(self.end) in str(error) else "start"
+            raise self.error(field, says=f"{field}: {error}") from None
+        if found and found.end and found.end <= found.start:
+            raise self.error("end", says=f"end {self.end} is not after start {self.start}")
+        return found
 
-    def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:
+    def definitions(self, context: dg.ComponentLoadContext) -> dg.Definitions:
         """Return the snapshot asset."""
+        catalog(context, Audience)
         refer(self, "source", catalog(context, DuckDBWarehouse))
         return dg.Definitions(assets=[snapshot_asset(self)])

@@ -25,7 +25,7 @@ from pydantic import Field, SecretStr, ValidationError
 from ..destinations.base import Connection, Limits
 from ..engines.duckdb import opened
 from ..errors import FixConnection
-from .declaration import Declaration, DeclarationError, _place
+from .declaration import Declaration, DeclarationError, catalog, message, place, reason
 
 VARIABLE = "^[A-Z_][A-Z0-9_]*$"
 
@@ -39,9 +39,9 @@ Name = Annotated[
 
 def _variable(context: dg.ResolutionContext, value: str) -> str:
     if not re.fullmatch(VARIABLE, value):  # The value itself is never repeated: it may be a secret pasted by mistake.
-        place = _place(context.source_position_tree, context.path)
+        where = place(context.source_position_tree, context.path)
         raise DeclarationError(
-            f"{place}: {context.path[-1]} takes the name of an environment variable (such as MY_CLIENT_SECRET), "
+            f"{where}: {context.path[-1]} takes the name of an environment variable (such as MY_CLIENT_SECRET), "
             "not the secret itself"
         )
     return value
@@ -76,10 +76,14 @@ class ConnectionResource(dg.ConfigurableResource):  # type: ignore[type-arg]
         try:
             return self.connection_type(**settings)
         except ValidationError as invalid:
-            raise FixConnection(sentence(invalid)) from None
+            raise FixConnection(reason(invalid)) from None
 
 
-class ConnectionDeclaration(Declaration):
+class Reachable(Declaration):
+    """Base of what a run reaches as a Dagster resource of its name: connections and sources."""
+
+
+class ConnectionDeclaration(Reachable):
     """Base of the connections: one account at one service."""
 
     model_config = {"arbitrary_types_allowed": True}
@@ -107,10 +111,11 @@ class ConnectionDeclaration(Declaration):
         except ValidationError as invalid:
             first = invalid.errors()[0]
             where = first["loc"] or ("name",)
-            raise self.error(*where, says=f"{where[0]}: {_message(first)}") from None
+            raise self.error(*where, says=f"{where[0]}: {message(first)}") from None
 
-    def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:
+    def definitions(self, context: dg.ComponentLoadContext) -> dg.Definitions:
         """Return the resource. Settings that can be judged without the secrets are judged now."""
+        catalog(context, Reachable)  # type: ignore[type-abstract]
         self.limits()
         return dg.Definitions(resources={self.name: self.resource_type(**self.settings())})
 
@@ -169,7 +174,7 @@ class WarehouseResource(DuckDBResource):
             yield connection
 
 
-class DuckDBWarehouse(Declaration):
+class DuckDBWarehouse(Reachable):
     """A DuckDB database that audiences are queried from, opened read-only and only while a query runs."""
 
     name: Name
@@ -178,18 +183,10 @@ class DuckDBWarehouse(Declaration):
         float, dg.Resolver.default(description="Seconds to wait while another process writes to the file")
     ] = 60.0
 
-    def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:
+    def definitions(self, context: dg.ComponentLoadContext) -> dg.Definitions:
         """Return the resource."""
+        catalog(context, Reachable)  # type: ignore[type-abstract]
         path = (context.project_root / self.database).resolve()
         return dg.Definitions(
             resources={self.name: WarehouseResource(database=str(path), wait_for_writer=self.wait_for_writer)}
         )
-
-
-def sentence(invalid: ValidationError) -> str:
-    """Return what pydantic found wrong, without any value."""
-    return "; ".join(f"{'.'.join(map(str, e['loc']))}: {_message(e)}" for e in invalid.errors(include_input=False))
-
-
-def _message(error: Any) -> str:
-    return str(error["msg"]).removeprefix("Value error, ")

@@ -7,6 +7,7 @@ those through as they are, where it wraps any other in a drawing of the whole pr
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Iterable
 from difflib import get_close_matches
 from functools import cache
@@ -32,31 +33,43 @@ class Declaration(dg.Component, dg.Model, dg.Resolvable):
     """Base of everything that is declared."""
 
     _source: SourcePositionTree | None = PrivateAttr(default=None)
-    _root: Path | None = PrivateAttr(default=None)
 
     name: str
 
     def place(self, *path: str | int) -> str:
         """Return ``file:line`` of an attribute, or of the whole declaration."""
-        return _place(self._source, ("attributes", *path) if path else (), self._root)
+        return place(self._source, ("attributes", *path) if path else ())
 
     def error(self, *path: str | int, says: str) -> DeclarationError:
         """Return the error that says what is wrong at an attribute."""
         return DeclarationError(f"{self.place(*path)}: {says}")
+
+    @abstractmethod
+    def definitions(self, context: dg.ComponentLoadContext) -> dg.Definitions:
+        """Return what Dagster is to know. Refuses references to what doesn't exist."""
+
+    def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:
+        """Return the definitions; raise DeclarationError, naming the place, for whatever Dagster refuses in them."""
+        try:
+            return self.definitions(context)
+        except DeclarationError:
+            raise
+        except (FixDeclaration, dg.DagsterError, ValueError, LookupError) as error:
+            raise self.error(says=str(error).strip().splitlines()[0]) from error
 
     @classmethod
     def load(cls, attributes: BaseModel | None, context: dg.ComponentLoadContext) -> Self:
         """Return the declaration, knowing its place; raise DeclarationError where an attribute can't be used."""
         source = context.resolution_context.source_position_tree
         if attributes is None:
-            raise DeclarationError(f"{_place(source, (), context.project_root)}: attributes are missing")
+            raise DeclarationError(f"{place(source, ())}: attributes are missing")
         try:
             self = super().load(attributes, context)
         except ValidationError as invalid:
-            places = ((_place(source, ("attributes", *e["loc"]), context.project_root), e) for e in invalid.errors())
-            sentences = [f"{place}: {'.'.join(map(str, e['loc']))}: {e['msg']}" for place, e in places]
+            places = ((place(source, ("attributes", *e["loc"])), e) for e in invalid.errors())
+            sentences = [f"{where}: {'.'.join(map(str, e['loc']))}: {message(e)}" for where, e in places]
             raise DeclarationError("\n".join(sentences)) from None
-        self._source, self._root = source, context.project_root
+        self._source = source
         return self
 
     @classmethod
@@ -81,9 +94,10 @@ class Declaration(dg.Component, dg.Model, dg.Resolvable):
             except DeclarationError:
                 raise
             except ResolutionException as error:
-                last = str(error).strip().splitlines()[-1]
-                place = _place(context.source_position_tree, (*context.path, field))
-                raise DeclarationError(f"{place}: {last}") from None
+                where = place(context.source_position_tree, (*context.path, field))
+                if isinstance(error.__cause__, ValidationError):
+                    raise DeclarationError(f"{where}: {field}.{reason(error.__cause__)}") from None
+                raise DeclarationError(f"{where}: {str(error).strip().splitlines()[-1].strip()}") from None
         return cls(**values)
 
 
@@ -119,14 +133,31 @@ def refer(user: Declaration, field: str, known: dict[str, D]) -> D:
     raise user.error(field, says=f"{field} {name!r} does not exist; {hint}")
 
 
-def _place(tree: SourcePositionTree | None, path: Iterable[str | int], root: Path | None = None) -> str:
+def place(tree: SourcePositionTree | None, path: Iterable[str | int]) -> str:
+    """Return ``file:line`` of what lies at *path* in a document."""
     if tree is None:
         return "(made in Python)"
     position, _ = tree.lookup_closest_and_path(list(path), None)
-    file = Path(position.filename)
-    if root and file.is_relative_to(root):
-        file = file.relative_to(root)
-    return f"{file}:{position.start.line}"
+    return f"{from_root(Path(position.filename))}:{position.start.line}"
+
+
+def from_root(file: Path) -> Path:
+    """Return *file* as it is called from the root of its project."""
+    for folder in file.parents:
+        if (folder / "pyproject.toml").exists() or (folder / "dg.toml").exists():
+            return file.relative_to(folder)
+    return file
+
+
+def reason(invalid: ValidationError) -> str:
+    """Return what pydantic found wrong, without any value."""
+    found = invalid.errors(include_input=False, include_url=False)
+    return "; ".join(f"{'.'.join(map(str, e['loc']))}: {message(e)}" for e in found)
+
+
+def message(error: Any) -> str:
+    """Return one finding of pydantic's, as a sentence."""
+    return str(error["msg"]).removeprefix("Value error, ")
 
 
 @cache

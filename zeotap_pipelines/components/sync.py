@@ -8,12 +8,13 @@ from typing import Annotated, Any, ClassVar
 from weakref import WeakKeyDictionary
 
 import dagster as dg
+import pydantic
 
 from .. import sync as core
 from ..assets import diff_asset, sync_asset
 from ..destinations.base import Target
 from ..errors import FixDeclaration
-from ..mapping import Field
+from ..mapping import Field, strftime
 from ..model import Address, Mode
 from .audience import Audience
 from .connection import ConnectionDeclaration, Name
@@ -39,12 +40,20 @@ def mode_of(target: type[Target]) -> Any:
 class GuardSettings(dg.Model, dg.Resolvable):
     """What stops a plan before the first request."""
 
-    max_removed_percent: float | None = None
-    max_removed: int | None = None
-    max_added_percent: float | None = None
-    max_set_aside_percent: float = 10.0
-    allow_empty: bool = False
-    stale_after_hours: float | None = None
+    max_removed_percent: float | None = pydantic.Field(
+        None, ge=0, le=100, description="Of the members last told; unset: 30, and 50 for fewer than 100 members"
+    )
+    max_removed: int | None = pydantic.Field(None, ge=0, description="As a number; unset: no limit")
+    max_added_percent: float | None = pydantic.Field(
+        None, ge=0, description="Rows sent, of the members last told; unset: no limit"
+    )
+    max_set_aside_percent: float = pydantic.Field(
+        10.0, ge=0, le=100, description="Of the snapshot's rows: invalid or in conflict, so neither sent nor removed"
+    )
+    allow_empty: bool = pydantic.Field(False, description="An empty audience may empty the target")
+    stale_after_hours: float | None = pydantic.Field(
+        None, gt=0, description="Age from which a snapshot is too old to be sent; unset: no limit"
+    )
 
     def guards(self) -> core.Guards:
         """Return the guards as the core knows them."""
@@ -80,8 +89,8 @@ class Sync(Declaration):
         mapping: dict[str, Field] = {}
         for name, value in self.mapping.items():
             try:
-                mapping[name] = Field.of(value)
-            except (FixDeclaration, TypeError) as error:
+                mapping[name] = _field(value)
+            except FixDeclaration as error:
                 raise self.error("mapping", name, says=f"mapping of {name}: {error}") from None
         modes = self.target_type.modes()
         if self.mode not in [mode.value for mode in modes]:
@@ -100,8 +109,8 @@ class Sync(Declaration):
         except FixDeclaration as error:
             raise self.error("mapping" if "map" in str(error) else "name", says=str(error)) from None
 
-    def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:
-        """Return the diff asset and the sync asset. Refuses references to what doesn't exist."""
+    def definitions(self, context: dg.ComponentLoadContext) -> dg.Definitions:
+        """Return the diff asset and the sync asset."""
         audience = refer(self, "audience", catalog(context, Audience))
         connection = refer(self, "connection", catalog(context, ConnectionDeclaration))
         if connection.service != self.target_type.service:
@@ -114,6 +123,18 @@ class Sync(Declaration):
                 raise self.error("name", says=says)
         declared = (self, definition, audience, connection)
         return dg.Definitions(assets=[diff_asset(*declared), sync_asset(*declared)])
+
+
+def _field(value: Any) -> Field:
+    if not isinstance(value, str | dict):
+        raise FixDeclaration("write a column's name, or settings such as {column: customer_id, trim: true}")
+    found = Field.of(value)
+    texts = {"column": found.column, "constant": found.constant, "template": found.template}
+    if wrong := [name for name, text in texts.items() if not isinstance(text, str | None)]:
+        raise FixDeclaration(f"{wrong[0]} is a text: write it in quotes")
+    if found.date_format is not None:
+        strftime(found.date_format)
+    return found
 
 
 _addresses: WeakKeyDictionary[Any, dict[Address, list[Sync]]] = WeakKeyDictionary()
@@ -129,6 +150,8 @@ def _writers(context: dg.ComponentLoadContext) -> dict[Address, list[Sync]]:
             # What is wrong with a sync is said where that sync itself is built.
             with suppress(FixDeclaration, KeyError):
                 connection = connections[sync.connection]
+                if connection.service != sync.target_type.service:
+                    continue
                 found.setdefault(sync.target(connection).address(connection.account), []).append(sync)
         _addresses[tree] = found
     return _addresses[tree]

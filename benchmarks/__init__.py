@@ -1,0 +1,1 @@
+"""Figures and proofs that anyone can rerun."""
