@@ -59,8 +59,10 @@ def fold(connection: duckdb.DuckDBPyConnection, target: Target, state: State, jo
         rows(connection, f"DROP TABLE IF EXISTS temp.{table}")
 
 
-def outcomes(connection: duckdb.DuckDBPyConnection, target: Target, state: State, journal: Path) -> None:
-    """Write what became of every operation in *journal*, one Parquet file per sync, partition and run."""
+def outcomes(
+    connection: duckdb.DuckDBPyConnection, target: Target, state: State, journal: Path, journal_id: str
+) -> None:
+    """Write what became of every operation in *journal*, one Parquet file per sync, partition, run and fold."""
     _words(connection, target, state, journal)
     runs = rows(
         connection,
@@ -70,7 +72,8 @@ def outcomes(connection: duckdb.DuckDBPyConnection, target: Target, state: State
         """,
     )
     for plan, run, sync, partition in runs:
-        with replacing(state.outcomes(sync, partition) / f"{filename(run)}.parquet") as draft:
+        # A run that is retried folds more than once: each fold is a file of its own.
+        with replacing(state.outcomes(sync, partition) / f"{filename(run)}.{journal_id[:8]}.parquet") as draft:
             query = f"""
                 COPY (
                     SELECT {literal(plan)} AS plan, "row", verb, change, why, key, fate, reason, status, request,

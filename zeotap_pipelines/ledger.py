@@ -121,7 +121,7 @@ class Ledger:
         journal.flush()
         try:
             with self.writing() as connection:
-                fold.outcomes(connection, self.target, self.state, self.journal_file)
+                fold.outcomes(connection, self.target, self.state, self.journal_file, journal.id)
                 self.state.witness("outcomes")
                 fold.fold(connection, self.target, self.state, self.journal_file, journal.id)
         except duckdb.Error as error:

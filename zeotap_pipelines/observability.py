@@ -158,7 +158,7 @@ def approval_config(plan: Plan) -> str:
 def of_summary(summary: Summary, sync: core.Sync, state: State, run: str, approval: Approval | None) -> dict[str, Any]:
     """Return a delivery's metadata."""
     everything = summary.asked + summary.left + summary.withheld
-    outcomes = state.outcomes(sync.name, summary.partition) / f"{filename(run)}.parquet"
+    files = sorted(state.outcomes(sync.name, summary.partition).glob(f"{filename(run)}.*.parquet"))
     metadata: dict[str, Any] = {
         "plan": summary.plan,
         "asked": summary.asked,
@@ -170,8 +170,8 @@ def of_summary(summary: Summary, sync: core.Sync, state: State, run: str, approv
         "completion": round(summary.asked / everything, 4) if everything else 1.0,
         **{fate.value: summary.fates[fate] for fate in Fate},
     }
-    if outcomes.exists():
-        metadata["outcomes"] = dg.MetadataValue.path(str(outcomes))
+    if files:
+        metadata["outcomes"] = dg.MetadataValue.path(str(files[-1]))
     if summary.reasons:
         common = summary.reasons.most_common(20)
         lines = [f"| {fate.value} | {reason} | {count:,} |" for (fate, reason), count in common]

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import dagster as dg
 from dagster.components.core.component_tree import ComponentTreeException
+from pydantic import ValidationError
 
 from . import components
 from .components import documents
@@ -22,7 +23,7 @@ def load(folder: Path) -> dg.Definitions:
     documents.check(folder, tuple(components.__all__))
     try:
         declared = dg.load_from_defs_folder(path_within_project=folder)
-    except ComponentTreeException as error:
+    except (ComponentTreeException, ValidationError) as error:
         types = {name: getattr(components, name) for name in components.__all__}
         raise documents.explained(error, types) or error from None
     return dg.Definitions.merge(declared, dg.Definitions(executor=dg.in_process_executor))

@@ -3,7 +3,7 @@ Where everything lies: one root folder, private to its owner.
 
     snapshots/<audience>/<partition>.parquet
     diffs/<sync>/<partition>/<plan>.parquet and <plan>.json
-    outcomes/<sync>/<partition>/<run>.parquet
+    outcomes/<sync>/<partition>/<run>.<fold>.parquet
     ledger/<service>/<account>/account.lock, limits.json
     ledger/<service>/<account>/<kind>/<name>/ledger.duckdb, journal.jsonl
 """

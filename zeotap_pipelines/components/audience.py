@@ -108,8 +108,9 @@ class Audience(Declaration):
         try:
             found = partitions(self.partitions, self.start, self.end, self.timezone, under_way)
         except ValueError as error:
-            field = "end" if self.end and repr(self.end) in str(error) else "start"
-            raise self.error(field, says=f"{field}: {error}") from None
+            field, value = ("end", self.end) if self.end and repr(self.end) in str(error) else ("start", self.start)
+            example = "2026-01-01-00:00" if self.partitions == "hourly" else "2026-01-01"
+            raise self.error(field, says=f"{field} {value!r} is not a time such as {example}") from None
         if found and found.end and found.end <= found.start:
             raise self.error("end", says=f"end {self.end} is not after start {self.start}")
         return found

@@ -96,7 +96,7 @@ class Declaration(dg.Component, dg.Model, dg.Resolvable):
             except ResolutionException as error:
                 where = place(context.source_position_tree, (*context.path, field))
                 if isinstance(error.__cause__, ValidationError):
-                    raise DeclarationError(f"{where}: {field}.{reason(error.__cause__)}") from None
+                    raise DeclarationError(f"{where}: {field}: {reason(error.__cause__)}") from None
                 raise DeclarationError(f"{where}: {str(error).strip().splitlines()[-1].strip()}") from None
         return cls(**values)
 
@@ -152,7 +152,7 @@ def from_root(file: Path) -> Path:
 def reason(invalid: ValidationError) -> str:
     """Return what pydantic found wrong, without any value."""
     found = invalid.errors(include_input=False, include_url=False)
-    return "; ".join(f"{'.'.join(map(str, e['loc']))}: {message(e)}" for e in found)
+    return "; ".join(": ".join(filter(None, [".".join(map(str, e["loc"])), message(e)])) for e in found)
 
 
 def message(error: Any) -> str:

@@ -58,7 +58,7 @@ def _wrong(node: yaml.Node | None, types: tuple[str, ...]) -> Iterator[tuple[int
     yield from _keys(node)
     named = {key.value: value for key, value in node.value}
     if "type" not in named:
-        yield node.start_mark.line + 1, f"the document has no type, for example {PACKAGE}.{types[0]}"
+        yield node.start_mark.line + 1, f"the document has no type, for example {PACKAGE}.Audience"
         return
     declared = str(named["type"].value)
     package, _, name = declared.rpartition(".")

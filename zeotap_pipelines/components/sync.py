@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
 from contextlib import suppress
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, Self
 from weakref import WeakKeyDictionary
 
 import dagster as dg
@@ -37,23 +38,35 @@ def mode_of(target: type[Target]) -> Any:
     ]
 
 
+SHARES = ("max_removed_percent", "max_set_aside_percent")
+"""The guards that are a share of what is there: 100 percent at most."""
+
+
 class GuardSettings(dg.Model, dg.Resolvable):
     """What stops a plan before the first request."""
 
-    max_removed_percent: float | None = pydantic.Field(
-        None, ge=0, le=100, description="Of the members last told; unset: 30, and 50 for fewer than 100 members"
-    )
-    max_removed: int | None = pydantic.Field(None, ge=0, description="As a number; unset: no limit")
-    max_added_percent: float | None = pydantic.Field(
-        None, ge=0, description="Rows sent, of the members last told; unset: no limit"
-    )
-    max_set_aside_percent: float = pydantic.Field(
-        10.0, ge=0, le=100, description="Of the snapshot's rows: invalid or in conflict, so neither sent nor removed"
-    )
-    allow_empty: bool = pydantic.Field(False, description="An empty audience may empty the target")
-    stale_after_hours: float | None = pydantic.Field(
-        None, gt=0, description="Age from which a snapshot is too old to be sent; unset: no limit"
-    )
+    max_removed_percent: Annotated[
+        float | None,
+        dg.Resolver.default(description="Of the members last told; unset: 30, and 50 for fewer than 100 members"),
+    ] = None
+    max_removed: Annotated[int | None, dg.Resolver.default(description="Members removed; unset: any number")] = None
+    max_added_percent: Annotated[
+        float | None, dg.Resolver.default(description="Rows sent, of the members last told; unset: any share")
+    ] = None
+    max_set_aside_percent: Annotated[
+        float, dg.Resolver.default(description="Of the snapshot's rows: invalid or in conflict, so left alone")
+    ] = 10.0
+    allow_empty: Annotated[bool, dg.Resolver.default(description="An empty audience may empty the target")] = False
+    stale_after_hours: Annotated[
+        float | None, dg.Resolver.default(description="Age from which a snapshot is not sent any more; unset: any age")
+    ] = None
+
+    @pydantic.model_validator(mode="after")
+    def _in_range(self) -> Self:
+        for name, value in self:
+            if isinstance(value, float | int) and not 0 <= value <= (100 if name in SHARES else math.inf):
+                raise ValueError(f"{name} {value:g} is out of range")
+        return self
 
     def guards(self) -> core.Guards:
         """Return the guards as the core knows them."""
