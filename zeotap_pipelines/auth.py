@@ -72,6 +72,7 @@ class ClientCredentials(httpx.Auth):
         yield request
 
     def _token_request(self) -> httpx.Request:
+        # Assumption (token-form): a form with grant_type, and an error is {"error": "invalid_client"}.
         secret = self._client_secret.get_secret_value()
         form = {"grant_type": "client_credentials"}
         auth = None
@@ -88,11 +89,15 @@ class ClientCredentials(httpx.Auth):
     def _learn(self, response: httpx.Response) -> None:
         if response.status_code == 429 or response.is_server_error:
             raise TryAgainLater(
-                f"the token service answers HTTP {response.status_code}: it is in trouble, not the credentials"
+                f"the token service answers HTTP {response.status_code}: it is in trouble, not the credentials; "
+                "where that lasts, look at the service's status page"
             )
         if not response.is_success:
+            # A token that was granted before tells a revocation from a wrong setting.
+            since = "" if self._token is None else "; they were taken earlier in this run: revoked or rotated since?"
             raise FixConnection(
-                f"the credentials are refused (HTTP {response.status_code}{_error(response)}): check {self._settings}"
+                f"the credentials are refused (HTTP {response.status_code}{_error(response)}): "
+                f"check {self._settings}{since}"
             )
         try:
             answer = response.json()

@@ -168,7 +168,7 @@ def _joined(sync: Sync, partition: Partition, standing: Standing) -> str:
                  WHEN l.state = 'in' THEN 'told in' ELSE 'never told' END"""
     elif sync.target.event:
         wanted = f"""
-            CASE WHEN l.state = 'in' AND NOT {same} THEN 'changed, not sent'
+            CASE WHEN l.state = 'in' AND NOT {same} AND l.digest <> {rendering.UNKNOWN_DIGEST} THEN 'changed, not sent'
                  WHEN l.state IN ('in', 'doubt', 'dropped') THEN NULL
                  WHEN l.state = 'released' THEN 'released' WHEN l.state = 'unknown' THEN 'deferred'
                  ELSE 'never told' END"""

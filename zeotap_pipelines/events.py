@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import duckdb
 
+from . import forgotten
 from .destinations.base import Target
 from .engines.duckdb import rows
 from .naming import literal
@@ -22,10 +23,11 @@ CLOSED = "('in', 'doubt', 'dropped')"
 
 def carry_over(connection: duckdb.DuckDBPyConnection, target: Target, state: State) -> None:
     """
-    Add to ``judged`` what earlier plans left owed, and make ``taken_over`` with its bodies.
+    Add to ``judged`` what earlier plans left owed, and make ``taken_over`` with its bodies; forgotten events go.
 
     Rows that the service rejected stay with their own partition: a person reruns it.
     """
+    forgotten.leave_out(connection, state)
     rows(connection, "CREATE TEMP TABLE taken_over (key VARCHAR, body VARCHAR)")
     told_key = key(target, target.identity, "name", "value")
     for (plan,) in rows(connection, "SELECT plan FROM open_plans ORDER BY opened DESC"):

@@ -20,6 +20,9 @@ from .sync import Sync
 DIGEST_VERSION = 1
 """The version of `digest` that new plans are written with. Old versions are kept, never changed."""
 
+UNKNOWN_DIGEST = -1
+"""The digest of an adopted row: it equals none, so that attributes are sent once."""
+
 NO_ATTRIBUTES = "CAST(0 AS BIGINT)"
 """The digest of a row that holds nothing but its identity: it can't change."""
 

@@ -330,7 +330,7 @@ def _reason(error: Exception) -> str:
     """Return what failed without any text that a server or a URL could have put in."""
     kind = type(error).__name__
     known = {
-        "ConnectError": "the connection could not be made (host, network or TLS)",
+        "ConnectError": "the connection could not be made: check base_url, and that the network lets HTTPS out to it",
         "ConnectTimeout": "the connection could not be made in time",
         "ReadTimeout": "the answer did not come in time",
         "TimeoutError": "the answer did not come in time",

@@ -41,7 +41,7 @@ TIMEOUT = 4.0
 SPEAKERS = 4
 """Requests at once, where the service allows several."""
 
-PEOPLE = range(36)
+PEOPLE = range(48)
 GROUP = "Active 90 days"
 ANYTHING_GOES = Guards(max_removed_percent=100, max_set_aside_percent=100, allow_empty=True)
 
@@ -111,17 +111,19 @@ class Scene(ABC):
         """The account at the sandbox."""
 
     @abstractmethod
-    def rows(self, seed: int, number: int) -> Iterable[Row]:
-        """The audience on a day."""
+    def rows(self, seed: int, number: int, today: int | None = None) -> Iterable[Row]:
+        """The audience on a day, as it is known *today*."""
 
-    def audience(self, seed: int, number: int) -> Rows:
-        return Rows([{name: row.get(name) for name in self.schema.names} for row in self.rows(seed, number)], self.schema)
+    def audience(self, seed: int, number: int, today: int) -> Rows:
+        return Rows(list(self.rows(seed, number, today)), self.schema)
 
     def prepare(self, sandbox: Sandbox, seed: int) -> None:
         """What is there before anybody asks."""
+        return
 
     def opened(self, sandbox: Sandbox, seed: int, number: int) -> None:
         """What happens at the service itself when a day begins."""
+        return
 
     def wanted(self, seed: int, number: int) -> Wanted:
         """What must be there when the day is delivered."""
@@ -168,7 +170,7 @@ class Group(Scene):
             return f"stranger{who}"
         return f"{who}/ü +%41" if who % 3 == 0 else str(who)
 
-    def rows(self, seed: int, number: int) -> Iterable[Row]:
+    def rows(self, seed: int, number: int, today: int | None = None) -> Iterable[Row]:
         return [{"customer": self._id(who)} for who in members(seed, number)]
 
     def wanted(self, seed: int, number: int) -> Wanted:
@@ -203,7 +205,7 @@ class Segment(Scene):
         device = f"d{who}" if anonymous or who % 3 else None
         return {"who": who, "uid": None if anonymous else f"u{who}", "device": device}
 
-    def rows(self, seed: int, number: int) -> Iterable[Row]:
+    def rows(self, seed: int, number: int, today: int | None = None) -> Iterable[Row]:
         return [self._row(who, number) for who in members(seed, number)]
 
     def opened(self, sandbox: Sandbox, seed: int, number: int) -> None:
@@ -239,7 +241,7 @@ class Profiles(Scene):
     def connection(self, address: str) -> Connection:
         return crowdtwist(address)
 
-    def rows(self, seed: int, number: int) -> Iterable[Row]:
+    def rows(self, seed: int, number: int, today: int | None = None) -> Iterable[Row]:
         for who in members(seed, number):
             email = f"p{who}+x/y@example.org"
             large = who % 5 == 0 and wave(seed, "case", who, number, 2) < 0.5
@@ -267,7 +269,7 @@ class Profiles(Scene):
 
 
 class Credits(Scene):
-    """Purchases: so many new ones every day, several of one customer among them."""
+    """Purchases: so many new ones every day, several of one customer among them; some are known a day later."""
 
     name, service, mode, event = "crowdtwist_credits", "crowdtwist", Mode.INSERT, True
     target = ActivityCredit("purchases")
@@ -291,8 +293,9 @@ class Credits(Scene):
         for who in range(7):
             sandbox.crowdtwist.put_user(email_address=f"c{who}@example.org", first_name="C", last_name=str(who))
 
-    def rows(self, seed: int, number: int) -> Iterable[Row]:
-        for n in range(14):
+    def rows(self, seed: int, number: int, today: int | None = None) -> Iterable[Row]:
+        late = today is not None and today > number
+        for n in range(14 if late else 11):
             chance = random.Random(f"{seed}/event/{number}/{n}")
             # One in thirty names an activity that isn't there, one in thirty somebody who isn't.
             activity = "9999" if chance.random() < 0.03 else chance.choice(["1001", "1002"])
@@ -343,7 +346,7 @@ class Recipients(_AtAgillic):
     mapping = {"EMAIL": "email", "LASTNAME": "last", "SPEND_90D": "spend", "LAST_PURCHASE": "bought"}
     schema = _schema(email=TEXT, last=TEXT, spend=NUMBER, bought=DATE)
 
-    def rows(self, seed: int, number: int) -> Iterable[Row]:
+    def rows(self, seed: int, number: int, today: int | None = None) -> Iterable[Row]:
         for who in members(seed, number):
             spend = version(seed, who, number)
             bought = date(2026, 1, 1) + timedelta(days=spend)
@@ -355,7 +358,9 @@ class Recipients(_AtAgillic):
 
     def held(self, sandbox: Sandbox) -> Wanted:
         names = ("LASTNAME", "SPEND_90D", "LAST_PURCHASE")
-        return {who: tuple(str(given.get(name)) for name in names) for who, given in sandbox.agillic.recipients().items()}
+        return {
+            who: tuple(str(given.get(name)) for name in names) for who, given in sandbox.agillic.recipients().items()
+        }
 
     def may_stay(self, seed: int, number: int) -> set[str]:
         return {self.email(who) for who in PEOPLE}  # The other targets write recipients too.
@@ -370,7 +375,7 @@ class StaticGroup(_AtAgillic):
     mapping = {"EMAIL": "email", "FIRSTNAME": "first"}
     schema = _schema(email=TEXT, first=TEXT)
 
-    def rows(self, seed: int, number: int) -> Iterable[Row]:
+    def rows(self, seed: int, number: int, today: int | None = None) -> Iterable[Row]:
         for who in members(seed + 1, number):
             yield {"email": self.email(who), "first": f"F{version(seed + 1, who, number)}"}
 
@@ -394,7 +399,7 @@ class Table(_AtAgillic):
     def prepare(self, sandbox: Sandbox, seed: int) -> None:
         sandbox.agillic.put_recipients(*({"EMAIL": self.email(who)} for who in PEOPLE))
 
-    def rows(self, seed: int, number: int) -> Iterable[Row]:
+    def rows(self, seed: int, number: int, today: int | None = None) -> Iterable[Row]:
         for who in members(seed + 2, number):
             for n in range(1 + who % 3):
                 cds = version(seed + 2 + n, who, number)
@@ -414,6 +419,5 @@ class Table(_AtAgillic):
 
 
 SCENES: dict[str, Scene] = {
-    scene.name: scene
-    for scene in (Group(), Segment(), Profiles(), Credits(), Recipients(), StaticGroup(), Table())
+    scene.name: scene for scene in (Group(), Segment(), Profiles(), Credits(), Recipients(), StaticGroup(), Table())
 }

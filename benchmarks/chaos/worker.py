@@ -59,6 +59,7 @@ def work(task: dict[str, Any]) -> dict[str, Any]:
 
     With *die* the worker kills itself right after the step of that kind and number.
     """
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     scene, clock = SCENES[task["scene"]], Hurried(task["epoch"])
     steps: Counter[str] = Counter()
     kind, number = task.get("die") or ("", 0)
@@ -74,12 +75,14 @@ def work(task: dict[str, Any]) -> dict[str, Any]:
     trip = Trip(state, scene.connection(task["address"]), run, clock)
     try:
         if task.get("take", True):
-            source = scene.audience(task["seed"], task["day"])
+            source = scene.audience(task["seed"], task["day"], task.get("today", task["day"]))
             snapshots.take(sync.audience, partition, source, state, run=run, now=clock.now())
         pipeline.plan(sync, partition, state, run=run, trip=trip)
         summary = pipeline.carry_out(sync, partition, trip, wait=120.0)
     except ZeotapError as error:
         return {"asked": 0, "complete": False, "error": type(error).__name__, "said": str(error), "steps": steps}
+    except KeyboardInterrupt:
+        sys.exit(143)
     except Exception:
         return {"asked": 0, "complete": False, "error": "crash", "said": traceback.format_exc(), "steps": steps}
     ended = type(summary.error).__name__ if summary.error else None
@@ -130,8 +133,14 @@ def main() -> None:
             reading, writing = os.pipe()
             worker = os.fork()
             if worker == 0:
-                os.write(writing, json.dumps(work(command["start"])).encode())
-                os._exit(0)
+                code = 1
+                try:
+                    os.write(writing, json.dumps(work(command["start"])).encode())
+                    code = 0
+                except SystemExit as stopped:
+                    code = 143 if stopped.code == 143 else 1
+                finally:
+                    os._exit(code)
             os.close(writing)
             results[worker] = reading
             print(worker, flush=True)

@@ -126,6 +126,13 @@ def secret_settings(connection: type[Connection]) -> frozenset[str]:
     return frozenset(name for name, kind in kinds.items() if SecretStr in kind)
 
 
+def _choices(annotation: Any) -> list[Any]:
+    """Return the values that a setting may take, where it is one of a few (or none)."""
+    kinds = get_args(annotation) if type(None) in get_args(annotation) else (annotation,)
+    found = [value for kind in kinds if get_origin(kind) is Literal for value in get_args(kind)]
+    return [*found, None] if found and type(None) in kinds else found
+
+
 def declared(connection: type[Connection]) -> type[ConnectionDeclaration]:
     """Return the component of a service's connection class, with its settings as attributes."""
     annotations: dict[str, Any] = {"name": Name}
@@ -140,11 +147,13 @@ def declared(connection: type[Connection]) -> type[ConnectionDeclaration]:
             annotations[field] = secret
             resource[field] = (text, Field(default, description=f"Environment variable of: {description}"))
         else:
-            choice = get_origin(info.annotation) is Literal
-            schema = {"enum": list(get_args(info.annotation))} if choice else None
+            choices = _choices(info.annotation)
+            schema = {"enum": choices} if choices else None
             resolver = dg.Resolver.default(description=description, json_schema_extra=schema)
             annotations[field] = Annotated[info.annotation, resolver]
-            plain = str if choice else info.annotation
+            plain: Any = info.annotation
+            if choices:  # Dagster's own settings know no choice; the connection class judges it.
+                plain = str | None if None in choices else str
             resource[field] = (plain, Field(default, description=description))
         if default is not ...:
             defaults[field] = default

@@ -95,8 +95,8 @@ class Declaration(dg.Component, dg.Model, dg.Resolvable):
                 raise
             except ResolutionException as error:
                 where = place(context.source_position_tree, (*context.path, field))
-                if isinstance(error.__cause__, ValidationError):
-                    raise DeclarationError(f"{where}: {field}: {reason(error.__cause__)}") from None
+                if isinstance(invalid := error.__cause__ or error.__context__, ValidationError):
+                    raise DeclarationError(f"{where}: {field}: {reason(invalid)}") from None
                 raise DeclarationError(f"{where}: {str(error).strip().splitlines()[-1].strip()}") from None
         return cls(**values)
 

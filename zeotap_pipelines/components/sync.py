@@ -142,7 +142,7 @@ def _field(value: Any) -> Field:
     if not isinstance(value, str | dict):
         raise FixDeclaration("write a column's name, or settings such as {column: customer_id, trim: true}")
     found = Field.of(value)
-    texts = {"column": found.column, "constant": found.constant, "template": found.template}
+    texts: dict[str, Any] = {"column": found.column, "constant": found.constant, "template": found.template}
     if wrong := [name for name, text in texts.items() if not isinstance(text, str | None)]:
         raise FixDeclaration(f"{wrong[0]} is a text: write it in quotes")
     if found.date_format is not None:

@@ -52,7 +52,7 @@ CALLS_PER_RECIPIENT = 5
 MEDIA_TYPE = "application/json; charset=utf-8"
 
 ROWS_AT_FAULT = frozenset({400, 409, 413, 422})
-"""Assumption: the refusals that are about the rows of a request; any other 4xx is about the request itself."""
+"""Assumption (rows-at-fault): these refusals are about the rows of a request, any other 4xx about the request itself."""
 
 REMEDY = "check that every required field is filled and well-formed"
 
@@ -61,11 +61,12 @@ class Agillic(Connection):
     """One Agillic instance: production and staging are two accounts, told apart by their key pairs."""
 
     service: ClassVar[str] = "agillic"
+    unverified: ClassVar[str] = "the permissions to write recipients, target groups and one-to-many tables"
 
     base_url: str = Field(description="The API endpoint, for example https://api-eu1.agillic.net")
     developer_key: str = Field(min_length=1, description="Integration > API Settings > Developer Key")
     developer_secret: SecretStr = Field(min_length=1, description="Integration > API Settings > Developer Secret")
-    # Assumption: the token service takes the credentials as HTTP Basic.
+    # Assumption (token-credentials): the token service takes the credentials as HTTP Basic.
     credentials_in: Literal["header", "body"] = Field(
         "header", description="How the token request carries the credentials"
     )
@@ -89,7 +90,11 @@ class Agillic(Connection):
         )
 
     def limits(self) -> Limits:
-        """Return the concurrency and the day's calls."""
+        """
+        Return the concurrency and the day's calls.
+
+        Assumption (calls-counted): asking how a task stands counts, fetching a token doesn't.
+        """
         if self.staging:
             return Limits(concurrency=self.concurrency, per_day=STAGING_CALLS)
         recipients = self.unique_active_recipients
@@ -103,7 +108,7 @@ class Agillic(Connection):
         """
         Ask for the fields of a recipient: credentials, host and the permission to read.
 
-        The permission to write stays unverified: every call that needs it changes something.
+        The permission to write stays unverified.
         """
         response = yield Call("GET", PERSON_DATA)
         fields_of(response, PERSON_DATA)
@@ -126,7 +131,9 @@ class AgillicTarget(Target):
     service = "agillic"
     required: ClassVar[tuple[str, ...]] = ("EMAIL",)
     default_fields: ClassVar[tuple[str, ...]] = ("EMAIL", "FIRSTNAME", "LASTNAME", "MOBILE", "CUSTOMER_ID")
-    # Assumption: Agillic compares e-mail addresses without regard to case, and takes every value as text.
+    # Assumption (email-case): Agillic compares e-mail addresses without regard to case.
+    # Assumption (text-values): it takes every value as text.
+    # Assumption (empty-values): an included empty value may erase a field: nulls are left out unless asked for.
     email = frozenset({"EMAIL"})
     carries_attributes = True
     items = RECORDS
@@ -288,7 +295,7 @@ def check_identifier(name: str, known: Mapping[str, Mapping[str, Any]], where: s
     """
     Raise FixTarget where the field *name* of *where* identifies nothing, so that writing by it makes duplicates.
 
-    Assumption: Agillic describes such a field with ``"identifier": false``.
+    Assumption (identifier): Agillic describes such a field with ``"identifier": false``.
     """
     if known[name].get("identifier") is False:
         proper = ", ".join(other for other, described in known.items() if described.get("identifier")) or "none"

@@ -158,7 +158,7 @@ def membership(group: str, id_field: str, members: Iterable[Operation]) -> bytes
     """
     Return the body that adds or removes *members*.
 
-    Assumption: ``{"targetGroupName": …, "recipientIdField": …, "recipientIds": […]}``.
+    Assumption (group-body): ``{"targetGroupName": …, "recipientIdField": …, "recipientIds": […]}``.
     """
     identities = [operation.fields[id_field] for operation in members]
     body = {"targetGroupName": group, "recipientIdField": id_field, "recipientIds": identities}

@@ -86,7 +86,7 @@ class AgillicRecipients(AgillicTarget):
             outcome = self._one(response, call, missing=NOT_FOUND)
             if outcome.fate is not Fate.ACCEPTED:
                 return Receipt(Outcome(outcome.fate, outcome.reason, outcome.status, untouched=True))
-        # Assumption: PUT leaves the Person Data that it doesn't name as it is.
+        # Assumption (partial-update): PUT leaves the Person Data that it doesn't name as it is.
         call = Call("PUT", path, content=person_data(operation), headers={"Content-Type": MEDIA_TYPE})
         response = yield call
         outcome = self._one(response, call, missing=NOT_FOUND)
@@ -107,7 +107,7 @@ def recipients(id_field: str, batch: Batch) -> bytes:
     """
     Return the body of a batch upsert, joined from the rows' own texts.
 
-    Assumption: ``{"details": {"recipientIdField": …, "recipients": [{"personData": {…}}, …]}}``.
+    Assumption (upsert-body): ``{"details": {"recipientIdField": …, "recipients": [{"personData": {…}}, …]}}``.
     """
     people = '},{"personData":'.join(operation.body for operation in batch)
     return f'{{"details":{{"recipientIdField":{compact(id_field)},"recipients":[{{"personData":{people}}}]}}}}'.encode()
@@ -119,7 +119,7 @@ def person_data(operation: Operation) -> bytes:
 
 
 def already_exists(response: httpx.Response) -> bool:
-    """Whether an insert is refused because the recipient exists. Assumption: a 409, or a 400 that says so."""
+    """Whether an insert is refused because it exists. Assumption (exists): a 409, or a 400 that says so."""
     if response.status_code == httpx.codes.CONFLICT:
         return True
     return response.status_code == httpx.codes.BAD_REQUEST and "already exists" in response.text.casefold()

@@ -148,8 +148,8 @@ def records(table: str, id_field: str, batch: Batch) -> bytes:
     """
     Return the body of an upsert of records, grouped by recipient.
 
-    Assumption: ``{"details": {"tableId": …, "recipientIdField": …, "recipients": […]}}``, where a recipient is
-    ``{"recipientId": …, "records": [{…}]}``.
+    Assumption (records-body): ``{"details": {"tableId": …, "recipientIdField": …, "recipients": […]}}``, where a
+    recipient is ``{"recipientId": …, "records": [{…}]}``.
     """
     grouped: dict[str, list[Any]] = {}
     for operation in batch:

@@ -11,14 +11,14 @@ import httpx
 from ..model import Operation
 
 COMPLETED, FAILED = "completed", "failed"
-"""Assumption: the words that end a task, as in the vendor's message API. Any other word means that it still runs."""
+"""Assumption (task-end): these words end a task, as in the vendor's message API; any other means that it runs."""
 
 FIRST_POLL, LONGEST_POLL = 1.0, 30.0
 """Seconds before a task is first asked for, and at most between two questions; each wait is twice the one before."""
 
 
 def task_id(response: httpx.Response) -> str | None:
-    """Return the task that an upsert started. Assumption: the answer is ``{"taskId": …}``."""
+    """Return the task that an upsert started. Assumption (task-id): the answer is ``{"taskId": …}``."""
     task = parsed(response).get("taskId")
     return str(task) if isinstance(task, str | int) and str(task) else None
 
@@ -27,7 +27,7 @@ def standing(response: httpx.Response) -> tuple[str, list[Mapping[str, Any]]]:
     """
     Return a task's status and its failures.
 
-    Assumption: ``{"status": …, "details": {"result": {"failed": […]}}}``.
+    Assumption (task-body): ``{"status": …, "details": {"result": {"failed": […]}}}``.
     """
     found: Any = parsed(response)
     status = found.get("status")
@@ -38,7 +38,7 @@ def standing(response: httpx.Response) -> tuple[str, list[Mapping[str, Any]]]:
 
 
 def failures(found: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    """Return the failed records of an answer. Assumption: ``{"failed": [{"recipientId": …, "error": …}]}``."""
+    """Return an answer's failures. Assumption (failures): ``{"failed": [{"recipientId": …, "error": …}]}``."""
     failed = found.get("failed")
     return [one if isinstance(one, dict) else {} for one in failed] if isinstance(failed, list) else []
 
@@ -76,7 +76,7 @@ def unreadable(response: httpx.Response) -> bool:
 
 
 def nobody(said: str) -> bool:
-    """Whether an error means that there is no such recipient. Assumption: it then says "not found"."""
+    """Whether an error means that there is no such recipient. Assumption (not-found): it says "not found"."""
     return "not found" in said.casefold()
 
 

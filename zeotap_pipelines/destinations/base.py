@@ -58,6 +58,8 @@ class Connection(BaseModel, ABC):
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
     service: ClassVar[str]
+    unverified: ClassVar[str]
+    """What `test` leaves open, because asking for it would change something."""
 
     account: str = Field(description="A permanent name for this account; what was delivered is remembered under it")
     base_url: str

@@ -50,7 +50,7 @@ ID_TYPES: Mapping[str, str | None] = {
 """
 What user_id is, and the field of the profile that holds it. A CrowdTwist id can't be chosen.
 
-Assumption: a create finds the user again by user_id only if that field holds it, so it is written there.
+Assumption (created-id): a create finds the user again by user_id only if that field holds it: it is written there.
 """
 
 DEFAULT_FIELDS = (
@@ -70,7 +70,7 @@ DEFAULT_FIELDS = (
 )
 
 KNOWN = frozenset({*DEFAULT_FIELDS, "city_id", "username"})
-"""Assumption: these stand at the top of a profile; any other mapped field is a custom attribute, as text."""
+"""Assumption (known-fields): these stand at the top of a profile; any other field is a custom attribute, as text."""
 
 US_POSTAL_CODE = "[0-9]{5,5}(-?[0-9]{4,4})?"
 CANADIAN_POSTAL_CODE = "[A-Za-z][0-9][A-Za-z] [0-9][A-Za-z][0-9]"
@@ -86,6 +86,7 @@ class CrowdTwist(Connection):
     """One Oracle CrowdTwist instance."""
 
     service: ClassVar[str] = "crowdtwist"
+    unverified: ClassVar[str] = "the permissions to create and update users and to credit activities"
 
     base_url: str = Field(description="API Base URL, for example https://api123.crowdtwist.com")
     id_type: Literal["email", "id", "third_party_id", "username", "mobile_phone_number"] = Field(
@@ -172,7 +173,7 @@ class UserProfile(Target):
     identity = ("user_id",)
     default_fields = DEFAULT_FIELDS
     carries_attributes = True
-    # Assumption: gender_id and lang_pref are text, as they are mapped.
+    # Assumption (text-fields): gender_id and lang_pref are text, as they are mapped.
     kinds = {"date_of_birth": Kind.UNIX, "receive_email_updates": Kind.FLAG, "city_id": Kind.INTEGER}
 
     def __post_init__(self) -> None:

@@ -32,8 +32,8 @@ SENT = ("activity_id", "num_points", "activity_date", "extra_data")
 """
 What a credit's body holds.
 
-Assumption: the service takes no id of the event, so event_id stays here; whoever wants it at the service maps it once
-more, to ``extra_data.event_id``.
+Assumption (event-id): the service takes no id of the event, so event_id stays here; whoever wants it at the service
+maps it once more, to ``extra_data.event_id``.
 """
 
 EXTRA = "extra_data."

@@ -38,7 +38,7 @@ def no_such_user(response: httpx.Response, visit: Visit) -> bool:
 
     Raises Halt on another 404, as long as nothing in this run has shown that base_url is right.
     """
-    # Assumption: a missing user's 404 says so in its message, in these words.
+    # Assumption (missing-user): a missing user's 404 says so in its message, in these words.
     absent = response.status_code == httpx.codes.NOT_FOUND and says(response, NO_SUCH_USER)
     if absent or response.is_success:
         visit.known["base_url_is_right"] = True
@@ -62,7 +62,7 @@ def judged(response: httpx.Response, visit: Visit, *, event: bool = False) -> Ou
         return outcome
     status = response.status_code
     if status == httpx.codes.FORBIDDEN:
-        # Assumption: a 403 speaks of the key's permissions, never of a row.
+        # Assumption (forbidden): a 403 speaks of the key's permissions, never of a row.
         refused = FixConnection(
             f"CrowdTwist forbids this call ({reason(response)}): the key needs the permissions POST /v2/users, "
             "PUT /v2/users/{id} and, for activity credits, POST /v2/users/{id}/activities"
@@ -70,7 +70,7 @@ def judged(response: httpx.Response, visit: Visit, *, event: bool = False) -> Ou
         raise Halt(Receipt(Outcome(Fate.DEFERRED, reason(response), status, untouched=True)), refused)
     for needle, remedy in REMEDIES.items():
         if says(response, needle):
-            # Assumption: the status, which is documented nowhere, says nothing more: the row is at fault.
+            # Assumption (error-status): the status, documented nowhere, says nothing more: the row is at fault.
             return Outcome(Fate.REJECTED, f"{reason(response)}. {remedy}", status, untouched=True)
     if status == httpx.codes.NOT_FOUND and not absent:
         return Outcome(Fate.DEFERRED, f"{reason(response)}, which says nothing of the user", status, untouched=True)
@@ -114,7 +114,7 @@ def _texts(found: Any) -> Iterator[str]:
 def activity_ids(response: httpx.Response) -> frozenset[str] | None:
     """Return the ids of a list of activities, or None where it can't be read."""
     try:
-        # Assumption: an activity's number is called id, and the list is complete.
+        # Assumption (activity-list): an activity's number is called id, and the list is complete.
         return frozenset(str(activity["id"]) for activity in response.json())
     except (ValueError, KeyError, TypeError, RecursionError):
         return None

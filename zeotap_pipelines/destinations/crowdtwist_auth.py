@@ -72,13 +72,13 @@ class Signature(httpx.Auth):
 
     def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
         """Sign *request*: exactly the bytes of body and target that leave this machine."""
-        # Assumption: milliseconds, as the vendor's samples have 13 digits; timestamp_unit says otherwise.
+        # Assumption (timestamp-unit): milliseconds, as the vendor's samples have 13 digits; a setting says otherwise.
         stamp = str(int(self._now() * (1000 if self._unit == "ms" else 1)))
         text = string_to_sign(
             request.method, request.content, request.headers.get("Content-Type", ""), stamp, request.url.raw_path
         )
         mac = hmac.new(self._private_key.get_secret_value().encode(), text, hashlib.sha256)
-        # Assumption: base64 of the hex text, as the vendor's code does it; signature_encoding says otherwise.
+        # Assumption (signature-encoding): base64 of the hex text, as the vendor's code has it; a setting, too.
         signed = mac.hexdigest().encode() if self._encoding == "hex_base64" else mac.digest()
         request.headers["X-CT-Authorization"] = f"CTApiV2Auth {self._public_key}:{b64encode(signed).decode()}"
         request.headers["X-CT-Timestamp"] = stamp

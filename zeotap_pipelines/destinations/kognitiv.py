@@ -7,14 +7,15 @@ Kognitiv Inspire: promotional member groups.
     DELETE /api/groups/promotionalMember/{ref}/members/{memberID}   removes
 
 One member per request. No rate limit is published, so requests go one at a time.
-Adding a present member and removing an absent one change nothing (an assumption,
-documented by the vendor for the SOAP API only), so both may be repeated.
+
+Assumption (repeatable): adding a present member and removing an absent one change nothing,
+as the vendor documents for the SOAP API only, so both may be repeated.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal
 
 import httpx
@@ -36,13 +37,14 @@ REGIONS = {
 """The vendor's hosts by region: US, Canada and EMEA, Asia-Pacific."""
 
 MATCHED_BY = ("externalReference", "name")
-"""Assumption: the list's entries carry the group's external reference, or else it equals their name."""
+"""Assumption (group-match): the list's entries carry the group's external reference, or else it equals their name."""
 
 
 class Kognitiv(Connection):
     """One Kognitiv Inspire account."""
 
     service: ClassVar[str] = "kognitiv"
+    unverified: ClassVar[str] = "the permission to add and remove members"
 
     base_url: str = Field(
         REGIONS["us"], description="For example https://app.kognitivloyalty.com, or a region: us, ca, aus"
@@ -51,6 +53,7 @@ class Kognitiv(Connection):
     client_secret: SecretStr = Field(description="Settings > API Security Tokens > Client Secret")
     token_url: str | None = Field(None, description="Where tokens are fetched, if not at {base_url}/Auth/connect/token")
     scope: str | None = Field(None, description="The scope to ask for; sent only when it is set")
+    # Assumption (token-credentials): in the form, unless the setting says otherwise.
     credentials_in: Literal["body", "header"] = Field(
         "body", description="How the token request carries the credentials"
     )
@@ -109,6 +112,10 @@ class PromotionalMemberGroup(Target):
     verbs = frozenset({Verb.ADD, Verb.REMOVE})
     identity = ("member_internal_id",)
     default_fields = ("member_internal_id",)
+    notes = (
+        "membership may take some minutes to show in Kognitiv's console; inactive members can't be added",
+        "a group that Kognitiv rebuilds by a rule may undo what was delivered: use a manual group",
+    )
 
     @property
     def name(self) -> str:
@@ -144,7 +151,8 @@ class PromotionalMemberGroup(Target):
         if response.status_code != httpx.codes.NOT_FOUND:
             return Receipt(self._explained(response))
 
-        # The member or the group: the status can't tell. Ask once a run whether the group is (still) there.
+        # Assumption (not-found): a 404 means the member or the group, and doesn't tell which.
+        # Ask once a run whether the group is (still) there.
         if not visit.known.get("asked_after_404"):
             visit.known["asked_after_404"] = True
             listing = yield Call("GET", GROUPS)
@@ -169,6 +177,10 @@ class PromotionalMemberGroup(Target):
         if outcome.fate is Fate.REJECTED:
             reason = f"{outcome.reason} (inactive members can't be added to groups)"
             return Outcome(Fate.REJECTED, reason, outcome.status, untouched=True)
+        if response.is_server_error:
+            # Members are named in the file of outcomes only: a reason is shown in logs.
+            support = f"where this lasts, give Kognitiv's support the group {self.group!r} and the members' ids"
+            return replace(outcome, reason=f"{outcome.reason} ({support}, which are in the file of outcomes)")
         return outcome
 
     def _learn(self, response: httpx.Response, visit: Visit) -> None:

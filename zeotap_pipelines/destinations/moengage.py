@@ -49,7 +49,7 @@ REFUSED = frozenset('|*?\\:<>=$"')
 ACTIONS = {Verb.ADD: "add_members", Verb.REMOVE: "remove_members"}
 
 IN_MEMBERS = ("member", "uid", "anonymous_id")
-"""Assumption: a 400 whose ``attribute`` names one of these, or that names none, may be the fault of a row."""
+"""Assumption (row-at-fault): a 400 whose ``attribute`` names one of these, or that names none, may be a row's fault."""
 
 ANONYMOUS = re.compile(r'"anonymous_id":("(?:[^"\\]|\\.)*")')
 """The anonymous_ids in the members' JSON, which is quicker to search than to parse."""
@@ -64,6 +64,7 @@ class MoEngage(Connection):
     """One MoEngage workspace (app)."""
 
     service: ClassVar[str] = "moengage"
+    unverified: ClassVar[str] = "whether the account may sync cohorts"
 
     data_center: Literal["01", "02", "03", "04", "05", "06", "101"] | None = Field(
         None, description="The data centre of the account: 01 to 06 or 101 (the number in the dashboard's address)"
@@ -117,7 +118,7 @@ class MoEngage(Connection):
 
     def test(self) -> Question:
         """Ask for nothing at all, which changes nothing: the refusal tells whether host and credentials are right."""
-        # Assumption: credentials are judged before the body, and an empty object is answered 400.
+        # Assumption (test-request): credentials are judged before the body, and an empty object is answered 400.
         response = yield Call("POST", COHORT_SYNC, content=b"{}", headers=JSON)
         status = response.status_code
         if status == httpx.codes.BAD_REQUEST or response.is_success:
@@ -220,7 +221,7 @@ class Cohort(Target):
         content = b"".join((head, ",".join(members).encode(), tail))
         if len(content) > MAX_BODY and len(members) == 1:
             return Receipt(Outcome(Fate.REJECTED, "too large: one member fills more than a request", untouched=True))
-        # Assumption: a request may be applied twice with the same timestamp, so that the wire may repeat it.
+        # Assumption (repeatable): a request may be applied twice with the same timestamp, so the wire may repeat it.
         response = yield Call("POST", COHORT_SYNC, content=content, headers=JSON)
         outcome = self._judged(response, visit)
         alone = len(batch) == 1
@@ -281,7 +282,7 @@ def distinct(bodies: Iterable[str]) -> list[str]:
     found = ANONYMOUS.findall(",".join(members))
     if len(found) == len(set(found)):
         return members
-    # Assumption: MoEngage refuses a request that names an identifier twice.
+    # Assumption (named-once): MoEngage refuses a request that names an identifier twice.
     parsed = [json.loads(member) for member in members]
     taken = {member["anonymous_id"] for member in parsed if "uid" not in member}
     for member in parsed:
@@ -294,5 +295,5 @@ def distinct(bodies: Iterable[str]) -> list[str]:
 
 def timestamp(moment: datetime) -> str:
     """Return *moment* as MoEngage orders requests by it."""
-    # Assumption: ISO-8601 in UTC with milliseconds and Z.
+    # Assumption (timestamp): ISO-8601 in UTC with milliseconds and Z.
     return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -64,7 +64,7 @@ def copy_query(
     try:
         inner = query.strip().rstrip(";")
         copy = f"COPY (\n{inner}\n) TO {literal(str(path))} (FORMAT parquet, KV_METADATA {{{footer}}})"
-        connection.execute(copy, bound or None).fetchall()
+        rows(connection, copy, bound or None)
     except duckdb.Error as error:
         raise FixQuery(first_line(error)) from error
 
@@ -118,7 +118,13 @@ def configure(connection: duckdb.DuckDBPyConnection) -> None:
 
 def rows(connection: duckdb.DuckDBPyConnection, query: str, parameters: Any = None) -> list[tuple[Any, ...]]:
     """Run *query* to its end and return its rows."""
-    return connection.execute(query, parameters).fetchall()
+    try:
+        return connection.execute(query, parameters).fetchall()
+    except RuntimeError as error:
+        if "interrupted" not in str(error):
+            raise
+        # DuckDB drops what a signal's handler raised: without this a run that was stopped would count as failed.
+        raise KeyboardInterrupt("a signal interrupted the query") from error
 
 
 def first_line(error: BaseException) -> str:

@@ -1,0 +1,218 @@
+"""A mistake in a declaration is one sentence with file, line and the thing to fix."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+
+import zeotap_pipelines
+from zeotap_pipelines import components
+from zeotap_pipelines.components.declaration import DeclarationError
+from zeotap_pipelines_tests.project import AUDIENCE, CONNECTION, GROUP_SYNC, WAREHOUSE, Project, environment
+
+SYNC, ATTRIBUTES = "people_to_group", AUDIENCE.split("\n", 1)[1]
+FIELD = "member_internal_id: person"
+DEFINITIONS = """\
+from pathlib import Path
+
+import dagster as dg
+from zeotap_pipelines.project import load
+
+
+@dg.definitions
+def defs() -> dg.Definitions:
+    return load(Path(__file__).parent)
+"""
+
+# What is wrong: the document, what is written instead of what, the line, what is said.
+MISTAKES = {
+    "an unknown audience": (SYNC, "audience: people", "audience: poeple", 4, "did you mean 'people'?"),
+    "an unknown connection": (SYNC, "connection: kognitiv", "connection: crm", 5, "declared are: kognitiv"),
+    "an unknown source": ("people", "source: warehouse", "source: lake", 5, "source 'lake' does not exist"),
+    "a misspelt attribute": (SYNC, "mode:", "moed:", 7, "there is no moed; did you mean mode?"),
+    "a missing attribute": (SYNC, "  group: ACTIVE-90D\n", "", 2, "group is missing"),
+    "a text for a list": ("people", "key: [person]", "key: person", 6, "key: Input should be a valid list"),
+    "a text for a mapping": (SYNC, f"mapping:\n    {FIELD}", "mapping: person", 8, "mapping: Input should be a valid"),
+    "a text for a number": ("kognitiv", "retries: 0", "retries: often", 8, "retries: Input should be a valid integer"),
+    "a number out of range": ("kognitiv", "retries: 0", "retries: 99", 8, "less than or equal to 10"),
+    "a mode that the target lacks": (SYNC, "mirror", "upsert", 7, "has no mode 'upsert'; it has add, remove, mirror"),
+    "an unmapped identity": (SYNC, FIELD, "email: person", 8, "map a column to member_internal_id"),
+    "a field that the target lacks": (SYNC, FIELD, f"{FIELD}\n    email: mail", 8, "take email out of the mapping"),
+    "two origins of one field": (SYNC, FIELD, f"{FIELD[:-6]}{{column: a, constant: b}}", 9, "exactly one of column"),
+    "no origin of a field": (SYNC, FIELD, FIELD[:-6], 9, "write a column's name"),
+    "a number for a column": (SYNC, FIELD, f"{FIELD[:-6]}7", 9, "write a column's name"),
+    "an unknown mapping setting": (SYNC, FIELD, f"{FIELD[:-6]}{{colunm: a}}", 9, "no setting 'colunm'; it has column"),
+    "a date format of another kind": (SYNC, FIELD, f"{FIELD[:-6]}{{column: a, date_format: DD}}", 9, "yyyy, MM, dd"),
+    "a guard of the wrong type": (SYNC, "60", "many", 10, "max_removed_percent: Input should be a valid number"),
+    "a guard that does not exist": (SYNC, "percent", "percents", 10, "did you mean max_removed_percent?"),
+    "a guard out of range": (SYNC, "60", "-1", 10, "max_removed_percent -1 is out of range"),
+    "a number for the guards": (SYNC, "guards:\n    max_removed_percent: 60", "guards: 60", 10, "guards: Input should"),
+    "a name that is none": (SYNC, SYNC, "people to group", 3, "use letters, digits and underscores"),
+    "a secret instead of a variable": ("kognitiv", "PROJECT_SECRET", "s3cr3t-canary", 7, "the name of an environment"),
+    "http to another host": ("kognitiv", "\"{{ env('PROJECT_KOGNITIV') }}\"", "http://example.com", 5, "https only"),
+    "an unset variable": ("kognitiv", "PROJECT_KOGNITIV", "PROJECT_NOWHERE", 5, "PROJECT_NOWHERE is not set"),
+    "a template without quotes": ("kognitiv", "\"{{ env('PROJECT_KOGNITIV') }}\"", "{{ env('X') }}", 5, "into quotes"),
+    "an account that is no name": ("kognitiv", "account: main", "account: the main one", 4, "use letters, digits"),
+    "a cadence that is none": ("people", "daily", "fortnightly", 7, "'hourly', 'daily', 'weekly', 'monthly' or 'none'"),
+    "a start that is no date": ("people", "2026-01-01", "New Year", 8, "start 'New Year' is not a time such as"),
+    "an end before the start": (
+        "people",
+        "daily",
+        'daily\n  end: "2020-01-01"',
+        8,
+        "end 2020-01-01 is not after start",
+    ),
+    "an unknown time zone": ("people", "daily", "daily\n  timezone: Europe/Atlantis", 8, "no time zone 'Europe/Atl"),
+    "an owner who is nobody": ("people", "daily", "daily\n  owners: [somebody]", 1, "Invalid owner 'somebody'"),
+    "no key": ("people", "[person]", "[]", 3, "name at least one key column"),
+    "no attributes": ("people", ATTRIBUTES, "", 1, "attributes are missing"),
+    "attributes that are a number": ("people", ATTRIBUTES, "attributes: 7\n", 2, "attributes: Input should be"),
+    "no YAML": ("people", "[person]", "[person", 7, "this is not YAML"),
+    "a tab": ("people", "  key:", "\tkey:", 6, "this is not YAML"),
+    "a key given twice": (SYNC, "  mode: mirror", "  mode: mirror\n  mode: add", 8, "given twice, first in line 7"),
+    "an unknown type": ("people", ".Audience", ".Audiense", 1, "did you mean zeotap_pipelines.Audience?"),
+    "no type": ("people", "type: zeotap_pipelines.Audience\n", "", 1, "the document has no type"),
+    "an empty document": ("people", AUDIENCE, "", 1, "the document is empty"),
+}
+ONE_MORE = {
+    "two syncs at one address": (GROUP_SYNC.replace(SYNC, "twin"), "both write to kognitiv/main/"),
+    "two syncs of one name": (GROUP_SYNC.replace("ACTIVE-90D", "OTHER"), "'people_to_group' is declared twice"),
+    "two audiences of one name": (AUDIENCE, "'people' is declared twice"),
+    "two connections of one name": (CONNECTION, "'kognitiv' is declared twice"),
+    "a connection called as a source": (WAREHOUSE.replace("name: warehouse", "name: kognitiv"), "is declared twice"),
+}
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
+    for name, value in environment("http://127.0.0.1:1", tmp_path / "state").items():
+        monkeypatch.setenv(name, value)
+    return Project(tmp_path)
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_a_mistake_is_one_sentence_with_file_and_line(project: Project, mistake: str) -> None:
+    document, right, wrong, line, says = MISTAKES[mistake]
+    project.change(document, (right, wrong))
+    with pytest.raises(DeclarationError) as found:
+        project.load()
+    sentence = str(found.value)
+    assert sentence.startswith(f"{project.module}/defs/{document}/defs.yaml:{line}: "), sentence
+    assert says in sentence
+    assert "\n" not in sentence and "canary" not in sentence and "pydantic" not in sentence
+
+
+@pytest.mark.parametrize("mistake", ONE_MORE)
+def test_what_is_declared_twice_is_refused_naming_both_places(project: Project, mistake: str) -> None:
+    document, says = ONE_MORE[mistake]
+    project.declare("more", document)
+    with pytest.raises(DeclarationError, match=rf"^{project.module}/defs/\w+/defs\.yaml:3: .*defs\.yaml:\d+") as found:
+        project.load()
+    assert says in str(found.value) and "/more/defs.yaml" in str(found.value)
+
+
+def test_a_connection_to_another_service_is_refused(project: Project) -> None:
+    other = "type: zeotap_pipelines.MoEngageConnection\nattributes:\n  name: moengage\n  account: main\n"
+    project.declare(
+        "moengage", f"{other}  base_url: https://api-01.moengage.com\n  app_id: a\n  secret_key: MOENGAGE_SECRET\n"
+    )
+    project.change(SYNC, ("connection: kognitiv", "connection: moengage"))
+    with pytest.raises(DeclarationError, match=r"defs\.yaml:5: 'moengage' is a connection to moengage, not to kogni"):
+        project.load()
+
+
+def test_one_sync_may_add_and_another_remove_at_one_address(project: Project) -> None:
+    project.change(SYNC, ("mirror", "add"))
+    project.declare("more", GROUP_SYNC.replace(SYNC, "leavers").replace("mirror", "remove"))
+    assert project.load()
+
+
+def test_one_document_may_hold_several_declarations(project: Project) -> None:
+    text = "---\n".join([AUDIENCE, AUDIENCE.replace("name: people", "name: others"), GROUP_SYNC])
+    project.file(SYNC).unlink()
+    project.declare("people", text)
+    assert len(project.load().resolve_all_asset_specs()) == 4
+    project.change("people", ("audience: people", "audience: another"))
+    line = text[: text.index("audience: people")].count("\n") + 1
+    with pytest.raises(DeclarationError, match=rf"people/defs\.yaml:{line}: audience 'another'"):
+        project.load()
+
+
+def test_a_name_that_reads_as_a_number_stays_a_text(project: Project) -> None:
+    project.change(SYNC, ("ACTIVE-90D", '"007"'))
+    spec = next(spec for spec in project.load().resolve_all_asset_specs() if spec.key.path[0] == "syncs")
+    assert spec.metadata["target"] == "kognitiv/main/promotional_member_group/007"
+
+
+def test_the_types_are_named_after_the_package() -> None:
+    assert set(components.__all__) <= set(dir(zeotap_pipelines))
+    assert all(getattr(zeotap_pipelines, name) is getattr(components, name) for name in components.__all__)
+
+
+@pytest.fixture
+def tool(project: Project, tmp_path: Path) -> Iterator[Tool]:
+    (project.package / "definitions.py").write_text(DEFINITIONS)
+    yield Tool(project, tmp_path)
+
+
+class Tool:
+    """Dagster's command line, run in the project."""
+
+    def __init__(self, project: Project, home: Path) -> None:
+        self.project = project
+        self.environment = os.environ | {
+            "DAGSTER_HOME": str(home),
+            "DAGSTER_DISABLE_TELEMETRY": "1",
+            "VIRTUAL_ENV": sys.prefix,
+            "PYTHONPATH": str(project.root),
+            "COLUMNS": "200",
+        }
+        (home / "dagster.yaml").write_text("telemetry:\n  enabled: false\n")
+
+    def __call__(self, *arguments: str) -> tuple[int, str]:
+        command = [str(Path(sys.executable).with_name("dg")), *arguments]
+        done = subprocess.run(
+            command, cwd=self.project.root, env=self.environment, capture_output=True, text=True, check=False
+        )
+        return done.returncode, done.stdout + done.stderr
+
+
+def test_dagster_s_own_commands_know_the_types_and_find_the_mistakes(project: Project, tool: Tool) -> None:
+    status, said = tool("list", "components", "--package", "zeotap_pipelines")
+    assert status == 0 and all(f"zeotap_pipelines.{name}" in said for name in components.__all__)
+
+    for name in sorted(set(components.__all__) & {"Audience", "KognitivGroupSync"}):
+        status, said = tool("scaffold", "defs", f"zeotap_pipelines.{name}", f"my_{name.lower()}")
+        assert status == 0, said
+        assert (
+            yaml.safe_load(project.file(f"my_{name.lower()}").read_text())["attributes"]["name"] == f"my_{name.lower()}"
+        )
+    assert tool("check", "yaml")[0] == 0
+
+    shutil.rmtree(project.file("my_kognitivgroupsync").parent)
+    for document, right, wrong in (
+        (SYNC, "mode: mirror", "mode: upsert"),
+        (SYNC, "percent: 60", "percents: 60"),
+        ("people", "daily", "fortnightly"),
+        ("kognitiv", "PROJECT_SECRET", "s3cr3t"),
+    ):
+        project.change(document, (right, wrong))
+    status, said = tool("check", "yaml")
+    assert status == 1
+    for place in (f"{SYNC}/defs.yaml:7", f"{SYNC}/defs.yaml:10", "people/defs.yaml:7", "kognitiv/defs.yaml:7"):
+        assert place in said
+
+
+def test_dg_check_defs_says_file_line_and_what_to_fix(project: Project, tool: Tool) -> None:
+    assert tool("check", "defs")[0] == 0
+    project.change(SYNC, ("audience: people", "audience: poeple"))
+    status, said = tool("check", "defs")
+    assert status == 1
+    assert f"{project.module}/defs/{SYNC}/defs.yaml:4: audience 'poeple' does not exist; did you mean 'people'?" in said
