@@ -74,7 +74,7 @@ def snapshot_asset(audience: "Audience") -> dg.AssetsDefinition:
         description=observability.describe_audience(audience),
         required_resource_keys={audience.source},
         retry_policy=RETRIES,
-        metadata={"query": dg.MetadataValue.md(f"```sql\n{audience.query}\n```"), "declared": audience.place()},
+        metadata={"query": dg.MetadataValue.md(f"```sql\n{audience.query.strip()}\n```"), "declared": audience.place()},
         tags={"zeotap/audience": audience.name},
     )
     def snapshot(context: dg.AssetExecutionContext):  # type: ignore[no-untyped-def]
@@ -110,26 +110,28 @@ def diff_asset(
         key=key,
         deps=[dg.AssetKey(["snapshots", audience.name])],
         kinds={"duckdb", "diff"},
-        description=f"What would be sent: {observability.describe_sync(definition)}",
+        description=observability.describe_sync(definition, "What would be sent:", declared.description),
         check_specs=[
             dg.AssetCheckSpec(name, asset=key, blocking=True, description=says, partitions_def=partitioning)
             for name, says in observability.GUARDS.items()
         ],
     )
     def diff(context: dg.AssetExecutionContext):  # type: ignore[no-untyped-def]
+        plans = []
         with _failing(declared):
-            *older, newest = _partitions(context, audience, datetime.now(UTC))
-            plan = pipeline.plan(definition, newest, state(), run=context.run.run_id)
-            past = observability.superseded_by(definition, newest, state())
-        context.log.info(observability.plan_line(plan))
-        metadata = observability.of_plan(plan, definition, connection.limits(), state())
-        if past:
-            metadata["superseded"] = f"{past}: nothing is sent unless it is restored"
-        if context.has_partition_key_range:
-            for partition in older:
-                context.add_asset_metadata({"superseded_by": newest.key}, partition_key=partition.key)
-            context.add_asset_metadata(metadata, partition_key=newest.key)
-            metadata = {}
+            for group in _groups(definition, _partitions(context, audience, datetime.now(UTC))):
+                plan = pipeline.plan(definition, group[-1], state(), run=context.run.run_id)
+                context.log.info(observability.plan_line(plan))
+                past = observability.superseded_by(definition, group[-1], state())
+                metadata = observability.of_plan(plan, definition, connection.limits(), state())
+                if past:
+                    metadata["superseded"] = f"{past}: nothing is sent unless it is restored"
+                plans.append((plan, past))
+                if context.has_partition_key_range:
+                    _note(context, group, metadata)
+                    metadata = {}
+        # One result for each guard: of the first plan that is stopped, else of the newest.
+        plan, past = next(((plan, past) for plan, past in plans if plan.stopped), plans[-1])
         checked = list(observability.guard_results(plan, blocking=past is None))
         return dg.MaterializeResult(metadata=metadata, check_results=checked)
 
@@ -152,7 +154,7 @@ def sync_asset(
         key=key,
         deps=[dg.AssetKey(["diffs", declared.name])],
         kinds={definition.target.service},
-        description=f"Sends it: {observability.describe_sync(definition)}",
+        description=observability.describe_sync(definition, "Sends it:", declared.description),
         required_resource_keys={connection.name},
         pool=f"{connection.service}/{connection.account}",
         output_required=False,
@@ -164,11 +166,12 @@ def sync_asset(
     )
     def sync(context: dg.AssetExecutionContext, config: SyncConfig):  # type: ignore[no-untyped-def]
         with _failing(declared):
-            *older, newest = _partitions(context, audience, datetime.now(UTC))
+            groups = _groups(definition, _partitions(context, audience, datetime.now(UTC)))
             if config.dry_run:
-                plan = pipeline.plan(definition, newest, state(), run=context.run.run_id)
-                metadata = observability.of_plan(plan, definition, connection.limits(), state())
-                yield _observed(context, definition, newest, {"dry_run": True, **metadata})
+                for *_, newest in groups:
+                    plan = pipeline.plan(definition, newest, state(), run=context.run.run_id)
+                    metadata = observability.of_plan(plan, definition, connection.limits(), state())
+                    yield _observed(context, definition, newest, {"dry_run": True, **metadata})
                 yield from observability.outcome_results(definition, state(), newest.key)
                 return
             if not config.adopt:
@@ -179,32 +182,37 @@ def sync_asset(
                 context.run.run_id,
                 on_progress=observability.Progress(context.log.info),
             )
-            try:
-                summary = pipeline.carry_out(
-                    definition,
-                    newest,
-                    trip,
-                    approval=config.approval(),
-                    restore=config.restore,
-                    limit=config.limit,
-                    wait=declared.wait_for_account,
-                )
-            except AskForRestore as superseded:
-                context.log.info(str(superseded))
-                said = {"superseded": str(superseded)}
-                yield from _green(context, definition, [*older, newest], said)
+        green: list[tuple[list[Partition], dict[str, Any]]] = []
+        for group in groups:
+            with _failing(declared):
+                summary = _carried_out(context, declared, definition, group[-1], trip, config)
+            if isinstance(summary, str):
+                said: dict[str, Any] = {"superseded": summary}
+            else:
+                said = _metadata(context, definition, summary, config)
+                if not summary.complete or config.limit is not None:
+                    break
+            green.append((group, {**said, **observability.standing(definition, state())}))
+        else:
+            heard = summary if isinstance(summary, Summary) else None
+            checked = list(observability.outcome_results(definition, state(), groups[-1][-1].key, heard))
+            if not context.has_partition_key_range:
+                yield dg.MaterializeResult(metadata=green[-1][1], check_results=checked)
                 return
-        metadata = observability.of_summary(summary, definition, state(), context.run.run_id, config.approval())
-        context.log.info(observability.summary_line(summary))
-        if summary.complete and config.limit is None:
-            yield from _green(context, definition, [*older, newest], metadata, summary)
+            for group, said in green:
+                _note(context, group, said)
+            yield dg.MaterializeResult(check_results=checked)
             return
-        yield _observed(context, definition, newest, metadata)
-        yield from observability.outcome_results(definition, state(), newest.key, summary)
+        for done, said in green:  # A part of the range is delivered, and only that part is green.
+            for partition in done:
+                context.log_event(dg.AssetMaterialization(key, partition=partition.key, metadata=said))
+        yield _observed(context, definition, group[-1], _metadata(context, definition, summary, config))
+        yield from observability.outcome_results(definition, state(), group[-1].key, summary)
         if isinstance(summary.error, ContinueLater) or (config.limit is not None and not summary.error):
             return  # Not green, not failed: what is left is owed, and a later run goes on.
         error = summary.error
         retryable = error.retryable if isinstance(error, ZeotapError) else error is None
+        metadata = _metadata(context, definition, summary, config)
         raise dg.Failure(observability.summary_line(summary), metadata=metadata, allow_retries=retryable)
 
     return sync
@@ -214,23 +222,55 @@ def _tags(definition: "core.Sync") -> dict[str, str]:
     return {"zeotap/audience": definition.audience.name, "zeotap/mode": definition.mode.value}
 
 
-def _green(
+def _groups(definition: "core.Sync", partitions: list[Partition]) -> list[list[Partition]]:
+    """
+    Return the partitions that are delivered together, each group by its newest.
+
+    A state target is told the newest only; events are in the snapshot of their own
+    partition, so that each is delivered.
+    """
+    return [[partition] for partition in partitions] if definition.target.event else [partitions]
+
+
+def _carried_out(
     context: dg.AssetExecutionContext,
+    declared: "Sync",
     definition: "core.Sync",
-    partitions: list[Partition],
-    metadata: Mapping[str, Any],
-    summary: Summary | None = None,
-) -> Iterator[dg.MaterializeResult[None]]:
-    """Materialize every partition of the run: the newest delivered, the others superseded by it."""
-    stands = observability.standing(definition, state())
-    *older, newest = partitions
-    if context.has_partition_key_range:
-        for partition in older:
-            context.add_asset_metadata({"superseded_by": newest.key, **stands}, partition_key=partition.key)
-        context.add_asset_metadata({**metadata, **stands}, partition_key=newest.key)
-        metadata = stands = {}
-    checked = list(observability.outcome_results(definition, state(), newest.key, summary))
-    yield dg.MaterializeResult(metadata={**metadata, **stands}, check_results=checked)
+    partition: Partition,
+    trip: Trip,
+    config: SyncConfig,
+) -> Summary | str:
+    """Deliver *partition*; return why nothing was sent, where it is superseded."""
+    try:
+        summary = pipeline.carry_out(
+            definition,
+            partition,
+            trip,
+            approval=config.approval(),
+            restore=config.restore,
+            limit=config.limit,
+            wait=declared.wait_for_account,
+        )
+    except AskForRestore as superseded:
+        context.log.info(str(superseded))
+        return str(superseded)
+    context.log.info(observability.summary_line(summary))
+    return summary
+
+
+def _metadata(
+    context: dg.AssetExecutionContext, definition: "core.Sync", summary: Summary, config: SyncConfig
+) -> dict[str, Any]:
+    return observability.of_summary(summary, definition, state(), context.run.run_id, config.approval())
+
+
+def _note(context: dg.AssetExecutionContext, group: list[Partition], metadata: Mapping[str, Any]) -> None:
+    """Give the newest of *group* its metadata, and the others theirs: superseded by it."""
+    *older, newest = group
+    stands = {name: metadata[name] for name in ("address", "generation", "told") if name in metadata}
+    for partition in older:
+        context.add_asset_metadata({"superseded_by": newest.key, **stands}, partition_key=partition.key)
+    context.add_asset_metadata(dict(metadata), partition_key=newest.key)
 
 
 def _observed(

@@ -352,14 +352,14 @@ def _copy(sync: Sync, snapshot: Snapshot, path: str) -> str:
             WITH rendered AS ({rendered})
             SELECT o."row", o.verb, o.change, o.why, o.key, o.name, o.value, o.others,
                 o.digest, CAST({rendering.DIGEST_VERSION} AS TINYINT) AS digest_version,
-                coalesce(b.body, {earlier}, {_removal(sync)}) AS body, o.why IN ('unsettled', 'released') AS repeated
+                coalesce(b.body, {earlier}, {removal_body(sync)}) AS body, o.why IN ('unsettled', 'released') AS repeated
             FROM owed AS o LEFT JOIN rendered AS b ON b."row" = o."row"
             ORDER BY o."row"
         ) TO {literal(path)} (FORMAT parquet, ROW_GROUP_SIZE 50000)
     """
 
 
-def _removal(sync: Sync) -> str:
+def removal_body(sync: Sync) -> str:
     """Return the SQL of a removal's payload: the identity that was delivered, as far as nobody wanted carries it."""
     if len(sync.target.identity) == 1:
         # By the name it was delivered under, which is the mapped one unless that was changed.

@@ -8,7 +8,6 @@ without the key it can't be made from a guess.
 
 from __future__ import annotations
 
-
 import hashlib
 import hmac
 import os

@@ -52,11 +52,11 @@ def describe_audience(audience: Audience) -> str:
     return f"{says}The rows of audience `{audience.name}`, by {', '.join(audience.key)}, frozen; {every}."
 
 
-def describe_sync(sync: core.Sync) -> str:
-    """Return what goes where, in which mode, from which columns."""
-    fields = "\n".join(f"- `{name}` ← {origin.describe()}" for name, origin in sync.mapping.items())
-    return (
-        f"audience `{sync.audience.name}` to {sync.address.kind.replace('_', ' ')} `{sync.address.name}` "
+def describe_sync(sync: core.Sync, does: str, said: str | None) -> str:
+    """Return what the asset *does*: what goes where, in which mode, from which columns; after what is *said* of it."""
+    fields = "\n".join(f"- `{name}` ← `{origin.describe()}`" for name, origin in sync.mapping.items())
+    return (f"{said.strip()}\n\n" if said else "") + (
+        f"{does} audience `{sync.audience.name}` to {sync.address.kind.replace('_', ' ')} `{sync.address.name}` "
         f"at {sync.address.service} (account `{sync.account}`), mode **{sync.mode.value}**.\n\n{fields}"
     )
 

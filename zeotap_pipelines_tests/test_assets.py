@@ -41,7 +41,7 @@ def test_assets_are_called_grouped_and_described_by_what_was_declared(project: P
     assert [node.kinds for node in (snapshot, diff, sync)] == [{"duckdb", "parquet"}, {"duckdb", "diff"}, {"kognitiv"}]
     assert "Who was seen on the day." in (snapshot.description or "")
     for node in (diff, sync):
-        for said in ("`people`", "`ACTIVE-90D`", "kognitiv", "mirror", "`member_internal_id` ← person"):
+        for said in ("`people`", "`ACTIVE-90D`", "kognitiv", "mirror", "`member_internal_id` ← `person`"):
             assert said in (node.description or "")
     assert "select distinct person" in str(snapshot.metadata["query"].value)
     assert snapshot.partitions_def is diff.partitions_def is sync.partitions_def

@@ -52,7 +52,7 @@ CALLS_PER_RECIPIENT = 5
 MEDIA_TYPE = "application/json; charset=utf-8"
 
 ROWS_AT_FAULT = frozenset({400, 409, 413, 422})
-"""Assumption (rows-at-fault): these refusals are about the rows of a request, any other 4xx about the request itself."""
+"""Assumption (rows-at-fault): these refusals are about rows of the request, any other 4xx about the request itself."""
 
 REMEDY = "check that every required field is filled and well-formed"
 
