@@ -77,11 +77,17 @@ def _read(connection: duckdb.DuckDBPyConnection, sync: Sync, scan: str, columns:
     present = {n: f"nullif({text}, '')" for n, text in texts.items()}
     if target.composite:
         whole = " AND ".join(f"{text} IS NOT NULL" for text in present.values())
-        name, value, others = "'row'", f"CASE WHEN {whole} THEN CAST(to_json([{', '.join(present.values())}]) AS VARCHAR) END", "[]"
+        name, value, others = (
+            "'row'",
+            f"CASE WHEN {whole} THEN CAST(to_json([{', '.join(present.values())}]) AS VARCHAR) END",
+            "[]",
+        )
     else:
         name = f"CASE {' '.join(f'WHEN {text} IS NOT NULL THEN {literal(n)}' for n, text in present.items())} END"
         value = f"coalesce({', '.join(present.values())})"
-        parts = [f"CASE WHEN {name} <> {literal(n)} THEN {literal(n + '=')} || {text} END" for n, text in present.items()]
+        parts = [
+            f"CASE WHEN {name} <> {literal(n)} THEN {literal(n + '=')} || {text} END" for n, text in present.items()
+        ]
         others = f"list_filter([{', '.join(parts)}], lambda x: x IS NOT NULL)"
     rows(
         connection,
@@ -89,7 +95,9 @@ def _read(connection: duckdb.DuckDBPyConnection, sync: Sync, scan: str, columns:
         CREATE OR REPLACE TEMP TABLE listed AS
         WITH read AS (SELECT {name} AS name, {value} AS value, CAST({others} AS VARCHAR[]) AS others FROM {scan}),
         keyed AS (SELECT *, {key(target, target.identity, "name", "value")} AS key FROM read),
-        held AS (SELECT rowid AS old_row, state, unsettled, {key(target, target.identity, "name", "value")} AS key FROM told)
+        held AS (
+            SELECT rowid AS old_row, state, unsettled, {key(target, target.identity, "name", "value")} AS key FROM told
+        )
         SELECT k.*, h.old_row,
             h.key IS NOT NULL AND (h.unsettled OR h.state IN ('in', 'doubt', 'dropped')) AS is_known
         FROM keyed AS k LEFT JOIN held AS h ON h.key = k.key

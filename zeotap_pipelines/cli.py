@@ -1,4 +1,4 @@
-"""The command line: ``zeotap demo`` and ``zeotap dev``."""
+"""The command line: ``zeotap demo``, ``zeotap dev``, and the commands that work on a project."""
 
 from __future__ import annotations
 
@@ -7,28 +7,42 @@ import signal
 import sys
 from collections.abc import Sequence
 
+from . import commands as project
 from .errors import ZeotapError
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command and return its exit status; an error that a person must mend is one sentence."""
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of all commands."""
     parser = argparse.ArgumentParser(
         prog="zeotap", description="Audiences from a warehouse, kept in step with services."
     )
     commands = parser.add_subparsers(dest="command", required=True)
-    commands.add_parser("demo", help="a week of daily runs and a month's backfill, checked against the sandbox")
+    demo = commands.add_parser("demo", help="the same real audience to all four services, checked against them")
+    demo.add_argument("--days", type=int, default=7, help="daily runs of the active members")
+    demo.add_argument("--backfill", type=int, default=30, help="the days after them, in one run")
+    demo.add_argument("--purchases", type=int, default=7, help="days of profiles and purchases")
+    demo.add_argument("--full", action="store_true", help="a month of profiles and purchases")
     dev = commands.add_parser("dev", help="the Dagster UI and the sandbox together")
     dev.add_argument("--port", type=int, default=3000, help="the UI's port; 0 takes a free one")
-    chosen = parser.parse_args(arguments)
+    project.add(commands)
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command and return its exit status; an error that a person must mend is one sentence."""
+    chosen = parser().parse_args(arguments)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         if chosen.command == "demo":
+            from .demo.run import Script
             from .demo.run import demo as run_demo
 
-            return run_demo()
-        from .demo.dev import dev as run_dev
+            return run_demo(Script(chosen.days, chosen.backfill, 31 if chosen.full else chosen.purchases))
+        if chosen.command == "dev":
+            from .demo.dev import dev as run_dev
 
-        return run_dev(chosen.port)
+            return run_dev(chosen.port)
+        return project.run(chosen)
     except ZeotapError as error:
         print(f"{type(error).__name__}: {error}", file=sys.stderr)
         return 1

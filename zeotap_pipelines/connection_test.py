@@ -19,7 +19,7 @@ from .state import State
 from .sync import Sync
 from .wire import connect
 
-PASSED = "host and credentials are right (reading only: the permission to write stays untested)"
+PASSED = "host and credentials are right; a test only reads, so it leaves unverified: {}"
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ def try_connection(
                         return failed(name, sync, error)
                     return Finding(name, sync, True, says)
 
-                found = [await passes(connection.test(), "", PASSED)]
+                found = [await passes(connection.test(), "", PASSED.format(connection.unverified))]
                 for sync in syncs:
                     if not found[0].passed:
                         found.append(Finding(name, sync.name, False, "not asked: the connection itself fails"))

@@ -10,18 +10,22 @@ from pathlib import Path
 from typing import TypeVar
 
 import dagster as dg
-from dagster.components.core.component_tree import ComponentTree
+from dagster.components.core.component_tree import ComponentTree, ComponentTreeException
+from pydantic import ValidationError
 
+from . import components
 from . import sync as core
+from .components import documents
 from .components.audience import Audience
 from .components.connection import ConnectionDeclaration
-from .components.declaration import catalog
+from .components.declaration import Declaration, DeclarationError, catalog, refer
 from .components.sync import Sync
 from .destinations.base import Connection
 from .errors import FixDeclaration
 from .model import Address
 
-D = TypeVar("D")
+D = TypeVar("D", bound=Declaration)
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -42,24 +46,25 @@ class Declared:
             if place.is_dir() and str(place) not in sys.path:
                 sys.path.insert(0, str(place))
         try:
-            return cls(ComponentTree.for_project(root))
+            tree = ComponentTree.for_project(root)
         except (dg.DagsterError, ImportError) as error:
             raise FixDeclaration(f"the project in {root} can't be loaded: {str(error).splitlines()[0]}") from error
+        documents.check(tree.defs_module_path.parent, tuple(components.__all__))
+        return cls(tree)
 
     @cached_property
     def connections(self) -> dict[str, ConnectionDeclaration]:
         """The connections by name."""
-        return catalog(self.tree.load_context, ConnectionDeclaration)
+        return self._all(ConnectionDeclaration)
 
     @cached_property
     def syncs(self) -> dict[str, core.Sync]:
         """The syncs by name."""
-        found = {}
-        audiences = catalog(self.tree.load_context, Audience)
-        for name, one in catalog(self.tree.load_context, Sync).items():  # type: ignore[type-abstract]
-            audience = _named("audience", one.audience, audiences)
-            found[name] = one.definition(audience, _named("connection", one.connection, self.connections))
-        return found
+        audiences = self._all(Audience)
+        return {
+            name: one.definition(refer(one, "audience", audiences), refer(one, "connection", self.connections))
+            for name, one in self._all(Sync).items()  # type: ignore[type-abstract]
+        }
 
     def sync(self, name: str) -> core.Sync:
         """Return the sync called *name*."""
@@ -73,7 +78,7 @@ class Declared:
 
     def of(self, connection: str) -> list[core.Sync]:
         """Return the syncs that use the connection called *connection*."""
-        used = catalog(self.tree.load_context, Sync)  # type: ignore[type-abstract]
+        used = self._all(Sync)  # type: ignore[type-abstract]
         return [sync for name, sync in self.syncs.items() if used[name].connection == connection]
 
     def to(self, address: Address) -> Connection:
@@ -83,8 +88,18 @@ class Declared:
                 return self.connection(name)
         raise FixDeclaration(f"no connection to account {address.account} at {address.service} is declared: declare it")
 
+    def _all(self, kind: type[D]) -> dict[str, D]:
+        try:
+            return catalog(self.tree.load_context, kind)
+        except DeclarationError:
+            raise
+        except (ComponentTreeException, ValidationError) as error:
+            types = {name: getattr(components, name) for name in components.__all__}
+            first = str(error).strip().splitlines()[0]
+            raise documents.explained(error, types) or FixDeclaration(first) from None
 
-def _named(kind: str, name: str, known: dict[str, D]) -> D:
+
+def _named(kind: str, name: str, known: dict[str, T]) -> T:
     if name in known:
         return known[name]
     close = get_close_matches(name, known, 1)

@@ -72,7 +72,7 @@ def _compute(
     scan = f"read_parquet({literal(str(snapshot.path))}, file_row_number = true)"
     several = len(target.identity) > 1 and not target.composite
     # A view: each use of it reads the columns that it needs, and nothing the size of the audience is kept.
-    rows(connection, f"CREATE TEMP VIEW mapped AS {_mapped(sync, scan, snapshot.columns, several)}")
+    rows(connection, f"CREATE TEMP VIEW mapped AS {mapped_rows(sync, scan, snapshot.columns, several)}")
     rows(connection, _joined(sync, partition, standing))
     [(null_keys,)] = rows(connection, "SELECT count(*) FROM judged WHERE key IS NULL")
     rows(connection, "DELETE FROM judged WHERE key IS NULL")
@@ -94,7 +94,7 @@ def _compute(
     }
 
 
-def _mapped(sync: Sync, scan: str, types: Mapping[str, str], several: bool) -> str:
+def mapped_rows(sync: Sync, scan: str, types: Mapping[str, str], several: bool) -> str:
     """Return the SQL of the snapshot's rows as the destination would be told of them."""
     name, value = rendering.primary(sync)
     others = _others(sync) if several else "CAST([] AS VARCHAR[])"
@@ -137,7 +137,7 @@ def _set_suspects_aside(connection: duckdb.DuckDBPyConnection, sync: Sync, snaps
         CREATE TEMP TABLE suspects AS
         SELECT key, min(src) AS src, count(*) AS copies, min(unfit) AS unfit,
             min(digest) <> max(digest) OR min(others) <> max(others) AS conflicting
-        FROM ({_mapped(sync, _picked(snapshot, "again"), snapshot.columns, several)})
+        FROM ({mapped_rows(sync, _picked(snapshot, "again"), snapshot.columns, several)})
         GROUP BY key HAVING count(*) > 1 OR min(unfit) IS NOT NULL
         """,
     )
@@ -352,7 +352,8 @@ def _copy(sync: Sync, snapshot: Snapshot, path: str) -> str:
             WITH rendered AS ({rendered})
             SELECT o."row", o.verb, o.change, o.why, o.key, o.name, o.value, o.others,
                 o.digest, CAST({rendering.DIGEST_VERSION} AS TINYINT) AS digest_version,
-                coalesce(b.body, {earlier}, {removal_body(sync)}) AS body, o.why IN ('unsettled', 'released') AS repeated
+                coalesce(b.body, {earlier}, {removal_body(sync)}) AS body,
+                o.why IN ('unsettled', 'released') AS repeated
             FROM owed AS o LEFT JOIN rendered AS b ON b."row" = o."row"
             ORDER BY o."row"
         ) TO {literal(path)} (FORMAT parquet, ROW_GROUP_SIZE 50000)

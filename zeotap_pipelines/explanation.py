@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -117,8 +118,9 @@ def _newest(sync: Sync, state: State) -> plan.Plan | None:
     found = []
     for file in (state.root / "diffs" / filename(sync.name)).glob("*/newest"):
         path = file.with_name(f"{filename(file.read_text(encoding='utf-8'))}.json")
-        loaded = plan.read(path)
-        if loaded is not None and loaded.address == str(sync.address) and loaded.snapshot:
+        partition = json.loads(path.read_text(encoding="utf-8"))["partition"] if path.exists() else None
+        loaded = partition and plan.load(state, sync.name, partition)
+        if loaded and loaded.address == str(sync.address):
             found.append(loaded)
     return max(found, key=lambda one: (one.partition_end, one.made_at), default=None)
 
@@ -130,8 +132,10 @@ def _audience(
     if not path.exists():
         return None
     scan = f"read_parquet({literal(str(path))}, file_row_number = true)"
-    types = {name: kind for name, kind, *_ in rows(connection, f"DESCRIBE SELECT * FROM read_parquet({literal(str(path))})")}
-    mapped = diff.mapped(sync, scan, types)
+    types = {
+        name: kind for name, kind, *_ in rows(connection, f"DESCRIBE SELECT * FROM read_parquet({literal(str(path))})")
+    }
+    mapped = diff.mapped_rows(sync, scan, types, len(sync.target.identity) > 1 and not sync.target.composite)
     conflict = literal(diff.CONFLICT)
     query = f"""
         SELECT key, coalesce(min(unfit), CASE WHEN min(digest) <> max(digest) OR min(others) <> max(others)
@@ -141,16 +145,14 @@ def _audience(
     return _lines(connection, query)
 
 
-def _outcomes(
-    connection: duckdb.DuckDBPyConnection, state: State, plans: list[str], keys: set[str]
-) -> list[Line]:
+def _outcomes(connection: duckdb.DuckDBPyConnection, state: State, plans: list[str], keys: set[str]) -> list[Line]:
     files = [str(path) for path in sorted((state.root / "outcomes").glob("*/*/*.parquet"))]
     if not files or not keys:
         return []
     query = f"""
         SELECT moment, plan, verb, fate, reason, status, request,
             'run ' || split_part(parse_filename(filename), '.', 1) AS file
-        FROM read_parquet([{', '.join(map(literal, files))}], filename = true)
+        FROM read_parquet([{", ".join(map(literal, files))}], filename = true)
         WHERE list_contains($keys, key) AND list_contains($plans, plan) ORDER BY moment
     """
     return _lines(connection, query, {"keys": sorted(keys), "plans": plans})

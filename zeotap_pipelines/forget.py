@@ -15,6 +15,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import duckdb
 from pyarrow import parquet
@@ -217,22 +218,21 @@ def _erase_from_ledger(state: State, sync: Sync, keys: set[str], now: datetime) 
         rows(connection, "CHECKPOINT")  # What a crash left beside the file belongs into it.
     key = rendering.key(sync.target, sync.target.identity, "name", "value")
     theirs = f"state <> 'forgotten' AND {key} IN ({CHOSEN})"
-    with replacing(ledger.file) as draft:
-        with opened(draft, read_only=False) as connection:
-            rows(connection, SCHEMA)
-            rows(connection, f"ATTACH {literal(str(ledger.file))} AS old (READ_ONLY)")
-            _choose(connection, keys)
-            for table in TABLES:
-                kept = f" WHERE NOT ({theirs})" if table == "told" else ""
-                rows(connection, f"INSERT INTO {table} SELECT * FROM old.{table}{kept}")
-            if sync.target.event:
-                erased = [one for (one,) in rows(connection, f"SELECT {key} FROM old.told WHERE {theirs}")]
-                name, marks = forgotten.marks(state, erased)
-                for mark in marks:
-                    line = [name, mark, now.isoformat()]
-                    rows(connection, "INSERT INTO told (name, value, state, moment) VALUES (?, ?, 'forgotten', ?)", line)
-            fold.move(connection, "forget", now)
-            rows(connection, "DETACH old")
+    with replacing(ledger.file) as draft, opened(draft, read_only=False) as connection:
+        rows(connection, SCHEMA)
+        rows(connection, f"ATTACH {literal(str(ledger.file))} AS old (READ_ONLY)")
+        _choose(connection, keys)
+        for table in TABLES:
+            kept = f" WHERE NOT ({theirs})" if table == "told" else ""
+            rows(connection, f"INSERT INTO {table} SELECT * FROM old.{table}{kept}")
+        if sync.target.event:
+            erased = [one for (one,) in rows(connection, f"SELECT {key} FROM old.told WHERE {theirs}")]
+            name, marks = forgotten.marks(state, erased)
+            for mark in marks:
+                line = [name, mark, now.isoformat()]
+                rows(connection, "INSERT INTO told (name, value, state, moment) VALUES (?, ?, 'forgotten', ?)", line)
+        fold.move(connection, "forget", now)
+        rows(connection, "DETACH old")
 
 
 def _choose(connection: duckdb.DuckDBPyConnection, keys: set[str]) -> None:
@@ -250,7 +250,7 @@ def _rewrite(connection: duckdb.DuckDBPyConnection, path: Path, condition: str) 
         _asked(connection, path, f"COPY ({query}) TO {literal(str(draft))} (FORMAT parquet, KV_METADATA {{{footer}}})")
 
 
-def _asked(connection: duckdb.DuckDBPyConnection, path: Path, query: str) -> list[tuple[int | str | None, ...]]:
+def _asked(connection: duckdb.DuckDBPyConnection, path: Path, query: str) -> list[tuple[Any, ...]]:
     try:
         return rows(connection, query)
     except duckdb.Error as error:
@@ -258,7 +258,9 @@ def _asked(connection: duckdb.DuckDBPyConnection, path: Path, query: str) -> lis
 
 
 def _types(connection: duckdb.DuckDBPyConnection, path: Path) -> dict[str, str]:
-    return {str(name): str(kind) for name, kind, *_ in _asked(connection, path, f"DESCRIBE SELECT * FROM {_scan(path)}")}
+    return {
+        str(name): str(kind) for name, kind, *_ in _asked(connection, path, f"DESCRIBE SELECT * FROM {_scan(path)}")
+    }
 
 
 def _scan(path: Path) -> str:

@@ -21,7 +21,7 @@ from .engines.duckdb import opened, rows
 from .errors import FixDeclaration, RepairState
 from .ledger import Ledger
 from .mapping import Field
-from .model import Address, Mode, Verb
+from .model import Address, Fate, Mode, Verb
 from .removal import removable, remove
 from .state import State
 from .sync import Sync
@@ -57,7 +57,10 @@ def addresses(state: State) -> list[Address]:
 def known_syncs(state: State, declared: Iterable[Sync]) -> list[Sync]:
     """Return a sync for every target that was ever told something: the declared one, or a stand-in."""
     by_address = {sync.address: sync for sync in declared}
-    return [by_address.get(address) or stand_in(state, address) for address in addresses(state)]
+    begun = {a: s for a, s in by_address.items() if Ledger(state, s.target, a).journal_file.exists()}
+    return list(begun.values()) + [
+        by_address.get(address) or stand_in(state, address) for address in addresses(state) if address not in begun
+    ]
 
 
 def stand_in(state: State, address: Address) -> Sync:
@@ -83,7 +86,9 @@ def orphans(state: State, declared: Iterable[Sync]) -> list[Orphan]:
             continue
         sync = stand_in(state, address)
         with Ledger(state, sync.target, address).reading() as connection:
-            [(told, last)] = rows(connection, "SELECT count(*) FILTER (state = 'in' OR unsettled), max(moment) FROM told")
+            [(told, last)] = rows(
+                connection, "SELECT count(*) FILTER (state = 'in' OR unsettled), max(moment) FROM told"
+            )
             gone = rows(connection, "SELECT value FROM meta WHERE key = 'decommissioned'")
         found.append(Orphan(str(address), told, last, gone[0][0] if gone else None))
     return found
@@ -107,7 +112,7 @@ def decommission(sync: Sync, trip: Trip) -> Summary | None:
     target held before is left alone. The account's lock must be held.
     """
     summary = remove(sync, None, trip) if removable(sync) else None
-    if summary is None or (summary.complete and not summary.reasons):
+    if summary is None or (summary.complete and summary.asked == summary.fates[Fate.ACCEPTED]):
         with Ledger(trip.state, sync.target, sync.address).writing() as connection:
             fold.set_meta(connection, decommissioned=trip.clock.now().isoformat())
     return summary

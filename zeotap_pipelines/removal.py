@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Collection
+from dataclasses import asdict
 from datetime import UTC, datetime
 
 import duckdb
@@ -14,9 +16,9 @@ from .engines.duckdb import rows
 from .ledger import Ledger, Standing
 from .model import Change, Mode, Verb
 from .naming import literal
-from .plan import Plan, save
+from .plan import Plan
 from .rest import fold_rest
-from .state import replacing
+from .state import replacing, write_text
 from .sync import Sync
 
 BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)
@@ -42,7 +44,8 @@ def remove(sync: Sync, keys: Collection[str] | None, trip: Trip) -> Summary:
         standing = ledger.standing(connection)
         _leaving(connection, sync, keys)
         plan = _write(connection, sync, standing, trip)
-    save(plan, trip.state)
+    # Not the partition's newest plan: that is what its audience asks for.
+    write_text(plan.file(trip.state).with_suffix(".json"), json.dumps(asdict(plan), indent=2) + "\n")
     return deliver(sync, plan, trip, restore=True)
 
 
@@ -62,9 +65,8 @@ def _leaving(connection: duckdb.DuckDBPyConnection, sync: Sync, keys: Collection
         kept AS (SELECT DISTINCT lower(trim(x)) AS x FROM (SELECT unnest(every) AS x FROM held WHERE NOT ({among}))),
         free AS (
             SELECT key, name, value, digest, unsettled,
-                list_filter(every, lambda x: NOT list_contains((SELECT coalesce(list(x), []) FROM kept), lower(trim(x))))
-                AS others
-            FROM leaving
+                list_filter(every, lambda x: NOT list_contains(taken, lower(trim(x)))) AS others
+            FROM leaving, (SELECT coalesce(list(x), []) AS taken FROM kept)
         )
         SELECT row_number() OVER (ORDER BY key) - 1 AS "row", 'remove' AS verb, 'left' AS change,
             CASE WHEN unsettled THEN 'unsettled' ELSE 'removed on request' END AS why, key, name, value, others

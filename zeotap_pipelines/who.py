@@ -82,7 +82,7 @@ class Who:
                 chosen.append(origin.canonical(types, sync.target.date_format))
                 if origin.column is not None and self.field in (None, name, origin.column):
                     chosen.append(canonical(identifier(origin.column), types[origin.column]))
-        if self.field in types:
+        if self.field is not None and self.field in types:
             chosen.append(canonical(identifier(self.field), types[self.field]))
         elif not used and self.field is None:
             chosen += [canonical(identifier(name), types[name]) for name in key if name in types]

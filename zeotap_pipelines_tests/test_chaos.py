@@ -52,7 +52,7 @@ def test_fifteen_processes_at_one_account_are_one_speaker_and_deliver_everything
         others = [workers.start(**task, stream=f"_{n}") for n in range(7)]
         ended = {worker: workers.wait(worker)[1] or {} for worker in (*same, *others)}
         assert all(result["complete"] for result in ended.values()), ended
-        rows = len(list(credits.rows(SEED, 0)))
+        rows = len(list(credits.rows(SEED, 0)))  # On this day none is there twice.
         assert sorted(ended[worker]["asked"] for worker in same) == [0] * 7 + [rows]
         assert [ended[worker]["asked"] for worker in others] == [rows] * 7
         assert sandbox.crowdtwist.most_in_flight == SPEAKERS

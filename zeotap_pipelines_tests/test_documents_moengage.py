@@ -14,7 +14,7 @@ from zeotap_pipelines.model import Fate, Mode
 from zeotap_pipelines.observability import of_summary
 from zeotap_pipelines.sandbox import BASE_URL, MOENGAGE_APP_ID, MOENGAGE_SECRET, Fault, SandboxTransport
 from zeotap_pipelines_tests.specimens import moengage
-from zeotap_pipelines_tests.world import Specimen, World, day
+from zeotap_pipelines_tests.world import Rows, Specimen, World, day
 
 COHORT = "active-90d"
 
@@ -121,10 +121,7 @@ def test_nobody_is_created_and_the_summary_says_so(world: Heard) -> None:
 
 
 def test_a_row_without_uid_and_anonymous_id_is_set_aside(world: Heard) -> None:
-    world.take(["1", "@2"])
     rows = [world.specimen.person("1"), {"uid": None, "device": None}]
-    from zeotap_pipelines_tests.world import Rows
-
     world.take(Rows({name: [row[name] for row in rows] for name in rows[0]}))
     plan = world.plan()
     assert plan.set_aside == {"no identity": 1} and plan.operations == 1

@@ -51,20 +51,20 @@ class Clock:
     """A clock that stands still until somebody waits; who waits less goes first."""
 
     def __init__(self, now: datetime = datetime(2026, 11, 21, 8, tzinfo=UTC)) -> None:
-        self._start = self._now = now
+        self._start = now
         self._ticks = 0.0
         self._waiting: list[tuple[float, int]] = []
         self._number = itertools.count()
         self.slept: list[float] = []
 
     def now(self) -> datetime:
-        return self._now
+        return self._start + timedelta(seconds=self._ticks)
 
     def monotonic(self) -> float:
         return self._ticks
 
     def unix(self) -> float:
-        return self._now.timestamp()
+        return self.now().timestamp()
 
     async def sleep(self, seconds: float) -> None:
         self.slept.append(seconds)
@@ -82,11 +82,10 @@ class Clock:
     def pass_(self, seconds: float) -> None:
         """Let time pass."""
         self._ticks += seconds
-        self._now += timedelta(seconds=seconds)
 
     def jump(self, delta: timedelta) -> None:
         """Set the wall clock, as somebody does by hand."""
-        self._now += delta
+        self._start += delta
 
 
 @dataclass(frozen=True)

@@ -307,10 +307,14 @@ class Credits(Scene):
                 "points": chance.randrange(1, 5),
                 "moment": 1_790_000_000 + number,
             }
+        if number % 3 == 1:  # Nobody's event, and one that is there twice.
+            yield {"event": None, "email": "c0@example.org", "activity": "1001", "points": 1, "moment": 0}
+            yield {"event": f"E{number}-twice", "email": "c1@example.org", "activity": "1001", "points": 1, "moment": 0}
+            yield {"event": f"E{number}-twice", "email": "c1@example.org", "activity": "1001", "points": 1, "moment": 0}
 
     def possible(self, row: Row) -> bool:
         """Whether the service can credit an event."""
-        return bool(row["activity"] != "9999" and row["email"] != "c99@example.org")
+        return bool(row["event"] and row["activity"] != "9999" and row["email"] != "c99@example.org")
 
     def owns(self, entry: Entry) -> bool:
         return entry.route.endswith("/activities") and entry.method == "POST"
@@ -378,9 +382,19 @@ class StaticGroup(_AtAgillic):
     def rows(self, seed: int, number: int, today: int | None = None) -> Iterable[Row]:
         for who in members(seed + 1, number):
             yield {"email": self.email(who), "first": f"F{version(seed + 1, who, number)}"}
+            if self._torn(who, number):
+                yield {"email": self.email(who), "first": "somebody else"}
+
+    def _torn(self, who: int, number: int) -> bool:
+        """Whether the audience contradicts itself about somebody, who is then neither added nor removed."""
+        return (who + number) % 19 == 0
 
     def wanted(self, seed: int, number: int) -> Wanted:
-        return {row["email"]: row["first"] for row in self.rows(seed, number) if not row["email"].startswith("bad")}
+        people = [who for who in members(seed + 1, number) if who % 12 != 11 and not self._torn(who, number)]
+        return {self.email(who): f"F{version(seed + 1, who, number)}" for who in people}
+
+    def may_stay(self, seed: int, number: int) -> set[str]:
+        return {self.email(who) for who in members(seed + 1, number) if self._torn(who, number)}
 
     def held(self, sandbox: Sandbox) -> Wanted:
         everybody = sandbox.agillic.recipients()

@@ -56,6 +56,7 @@ class _GroupExample(Example):
           mode: mirror
           mapping:
             EMAIL: email
+            # Person Data is written first; any field may be mapped: FIRSTNAME, LASTNAME, MOBILE, CUSTOMER_ID, …
             FIRSTNAME: first_name
         """
 

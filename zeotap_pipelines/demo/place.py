@@ -16,7 +16,16 @@ from typing import Any
 import httpx
 
 from ..errors import FixConnection
-from ..sandbox import CLIENT_ID, CLIENT_SECRET
+from ..sandbox import (
+    AGILLIC_KEY,
+    AGILLIC_SECRET,
+    CLIENT_ID,
+    CLIENT_SECRET,
+    CROWDTWIST_PRIVATE_KEY,
+    CROWDTWIST_PUBLIC_KEY,
+    MOENGAGE_APP_ID,
+    MOENGAGE_SECRET,
+)
 from ..state import folder, write_text
 from .warehouse import build, purchase_log
 
@@ -79,6 +88,15 @@ class Place:
             "KOGNITIV_BASE_URL": f"{sandbox}/kognitiv",
             "KOGNITIV_CLIENT_ID": CLIENT_ID,
             "KOGNITIV_CLIENT_SECRET": CLIENT_SECRET,
+            "MOENGAGE_BASE_URL": f"{sandbox}/moengage",
+            "MOENGAGE_APP_ID": MOENGAGE_APP_ID,
+            "MOENGAGE_SECRET_KEY": MOENGAGE_SECRET,
+            "CROWDTWIST_BASE_URL": f"{sandbox}/crowdtwist",
+            "CROWDTWIST_PUBLIC_KEY": CROWDTWIST_PUBLIC_KEY,
+            "CROWDTWIST_PRIVATE_KEY": CROWDTWIST_PRIVATE_KEY,
+            "AGILLIC_BASE_URL": f"{sandbox}/agillic",
+            "AGILLIC_DEVELOPER_KEY": AGILLIC_KEY,
+            "AGILLIC_DEVELOPER_SECRET": AGILLIC_SECRET,
         }
 
     @contextmanager

@@ -1,7 +1,9 @@
 """
-The demonstration: a week of daily runs, then a month's backfill in one run, checked against the sandbox.
+The demonstration: the same real audience to all four services, checked against what they then hold.
 
-Real Dagster runs in a real instance, over real HTTP. An unfinished demonstration is
+A week of daily runs and a month's backfill in one run for the active members; for
+profiles, credits and tables the first week of 1997, each purchase credited once. Real
+Dagster runs in a real instance, over real HTTP. An unfinished demonstration is
 completed; a sandbox that lost its state is told everything again.
 """
 
@@ -10,48 +12,35 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
-from itertools import pairwise
-from pathlib import Path
-from typing import Any
 
-import dagster as dg
-
-from .. import definitions
-from ..components import Audience, KognitivConnection, KognitivGroupSync
-from ..engines.duckdb import opened, rows
+from ..engines.duckdb import rows
 from ..ledger import Ledger
 from ..lock import speaking
-from ..model import Change
-from ..naming import literal
-from ..project import load
 from ..state import State
-from ..sync import Sync
 from .place import Place, enter, here, holds, violations
+from .stage import HEADING, Failed, Line, Stage
+from .truth import Truth, differences, kognitiv_group
 
-FIRST_DAY = date(1997, 9, 1)
-WEEK, MONTH = 7, 30
-AUDIENCE, SYNC = "active_members", "active_members_to_kognitiv"
-QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
+FIRST_DAY, FIRST_WEEK = date(1997, 9, 1), date(1997, 1, 1)
+KOGNITIV = "active_members_to_kognitiv"
+ACTIVE = (KOGNITIV, "active_members_to_moengage", "active_members_to_agillic")
+MEMBERS = ("members_to_crowdtwist", "members_to_agillic")
+CREDITS, TABLE = "purchases_to_crowdtwist", "purchases_to_agillic"
 
 
 @dataclass(frozen=True)
-class Line:
-    """One run in the table."""
+class Script:
+    """How much is played: daily runs, then days in one backfill, then days of profiles and purchases."""
 
-    partitions: str
-    audience: int
-    entered: int
-    changed: int
-    left: int
-    requests: int
-    seconds: float
+    days: int = 7
+    backfill: int = 30
+    purchases: int = 7
 
 
-def demo() -> int:
-    """Run the demonstration and return the exit status: 0 where the group equals the audience."""
+def demo(script: Script) -> int:
+    """Run the demonstration and return the exit status: 0 where every service holds what it should."""
     place = here("demo")
     note = place.note
     lost = bool(note) and not any(place.sandbox_state.glob("*"))
@@ -61,7 +50,7 @@ def demo() -> int:
         note = {}
     start = date.fromisoformat(note.get("start", FIRST_DAY.isoformat()))
     if note.get("finished") and keep and not lost:
-        start += timedelta(days=WEEK + MONTH)
+        start += timedelta(days=script.days + script.backfill)
     if note and not note.get("finished"):
         print("an unfinished demonstration is completed")
     place.write_note(start=start.isoformat(), finished=False)
@@ -69,146 +58,71 @@ def demo() -> int:
     logging.getLogger("dagster").setLevel(logging.ERROR)
     with place.sandbox() as sandbox:
         enter(place.environment(sandbox))
-        print(f"the sandbox stands in for the services at {sandbox}")
-        return _checked(place, sandbox, start)
-
-
-def _checked(place: Place, sandbox: str, start: date) -> int:
-    began = time.monotonic()
-    stage = _Stage()
-    if told := _missing(stage, sandbox):
-        print(f"the sandbox lost {told:,} members that it was told: they are told again")
-        sync, state = stage.sync, State(place.root / "state")
-        with speaking(state.account(sync.address), run="demo", sync=sync.name):
-            Ledger(state, sync.target, sync.address).reassert(datetime.now(UTC))
-    week = [start + timedelta(days=n) for n in range(WEEK)]
-    month = [week[-1] + timedelta(days=n + 1) for n in range(MONTH)]
-    lines = []
-    for days in [*([day] for day in week), month]:
-        line = stage.run(days)
-        if line is None:
+        print(f"the sandbox stands in for the services at {sandbox}\n")
+        try:
+            return _play(place, sandbox, start, script)
+        except Failed as failed:
+            print(failed)
             return 1
-        lines.append(line)
-        print(_row(line), flush=True)
-    seconds = time.monotonic() - began
-    wanted = _audience(place, month[-1])
-    group = _group(sandbox)
-    daily = _day_by_day(place, [week[-1], *month])
-    saved = daily - lines[-1].requests
-    print(f"\nDagster's part took {seconds:.1f} s.")
-    print(
-        f"The backfill asked {lines[-1].requests:,} times; day by day it would have been {daily:,} ({saved:,} saved)."
-    )
-    wrong = len(group ^ wanted)
+
+
+def _play(place: Place, sandbox: str, start: date, script: Script) -> int:
+    began = time.monotonic()
+    stage = Stage()
+    state = State(place.root / "state")
+    if told := _missing(stage, state, sandbox):
+        print(f"the sandbox lost {told:,} members that it was told: every target is told again")
+        for name in (*ACTIVE, *MEMBERS, TABLE):  # Credits are never given again.
+            sync = stage.sync(name)
+            with speaking(state.account(sync.address), run="demo", sync=name):
+                Ledger(state, sync.target, sync.address).reassert(datetime.now(UTC))
+    print(HEADING)
+    daily = [start + timedelta(days=n) for n in range(script.days)]
+    month = [daily[-1] + timedelta(days=n + 1) for n in range(script.backfill)]
+    for day in daily:
+        _show(stage.run([day], "active_members", ACTIVE))
+    backfill = _show(stage.run(month, "active_members", ACTIVE)) if month else []
+    week = [FIRST_WEEK + timedelta(days=n) for n in range(script.purchases)]
+    if week:
+        _show(stage.run(week, "members", MEMBERS))
+        _show(stage.run(week, "purchases", [CREDITS]))
+        _show(stage.run(week, "purchase_history", [TABLE]))
+    print(f"\nDagster's part took {time.monotonic() - began:.1f} s.")
+    truth = Truth(place.warehouse)
+    if backfill:
+        each = truth.day_by_day([daily[-1], *month])
+        # The list of groups, asked once a run, is no part of what was saved.
+        asked = backfill[0].entered + backfill[0].left
+        print(
+            f"Kognitiv: the backfill asked for {asked:,} members; day by day it is {each:,} ({each - asked:,} saved)."
+        )
+    return _judge(place, sandbox, truth, (month or daily)[-1], (week[0], week[-1]) if week else None)
+
+
+def _judge(place: Place, sandbox: str, truth: Truth, day: date, week: tuple[date, date] | None) -> int:
+    print(f"\n{'target':<24} {'holds':>9} {'too many':>9} {'missing':>8}")
+    wrong = 0
+    for what, held, more, less in differences(holds(sandbox), truth, day, week):
+        print(f"{what:<24} {held:>9,} {more:>9,} {less:>8,}")
+        wrong += more + less
     broken = violations(sandbox)
     if wrong or broken:
-        print(f"WRONG: {len(group - wanted):,} members too many, {len(wanted - group):,} missing")
-        print(f"{len(broken):,} requests broke the contract")
+        print(f"WRONG: {wrong:,} differences; {len(broken):,} requests that no contract allows")
         return 1
-    print(f"The group at the sandbox equals the audience of {month[-1]}: {len(group):,} members.")
+    print("Every service holds what the purchases say.")
     place.write_note(finished=True)
     return 0
 
 
-class _Stage:
-    """The shipped definitions and an instance to run them in."""
-
-    def __init__(self) -> None:
-
-        print("\npartition                 audience  entered  changed   left  requests  seconds")
-        self._defs = load(Path(definitions.__file__).parent)
-        self._job = self._defs.resolve_implicit_global_asset_job_def()
-        self._instance = dg.DagsterInstance.get()
-        self.sync = self._declared()
-
-    def run(self, days: list[date]) -> Line | None:
-        """Materialize the chain over *days* in one run; None where it failed, after saying why."""
-        began = time.monotonic()
-        chain = [
-            dg.AssetKey([kind, name]) for kind, name in (("snapshots", AUDIENCE), ("diffs", SYNC), ("syncs", SYNC))
-        ]
-        partition: dict[str, Any] = {"partition_key": days[0].isoformat()}
-        if len(days) > 1:
-            first, last = days[0].isoformat(), days[-1].isoformat()
-            span = {"dagster/asset_partition_range_start": first, "dagster/asset_partition_range_end": last}
-            partition = {"tags": span}
-        result = self._job.get_subset(asset_selection=set(chain)).execute_in_process(
-            instance=self._instance, run_config=QUIET, raise_on_error=False, **partition
-        )
-        if not result.success:
-            for event in result.filter_events(lambda event: event.is_step_failure):
-                failure = event.step_failure_data
-                said = (
-                    failure.user_failure_data.description if failure.user_failure_data else failure.error_display_string
-                )
-                print(f"{days[-1]}: {said}")
-            return None
-        found = {
-            event.asset_key: event.materialization.metadata for event in _materialized(result, days[-1].isoformat())
-        }
-
-        def value(key: dg.AssetKey, name: str) -> int:
-            return int(found[key][name].value) if name in found.get(key, {}) else 0
-
-        return Line(
-            days[0].isoformat() if len(days) == 1 else f"{days[0]} … {days[-1]}",
-            audience=value(chain[1], "audience"),
-            entered=value(chain[1], Change.ENTERED),
-            changed=value(chain[1], Change.CHANGED),
-            left=value(chain[1], Change.LEFT),
-            requests=value(chain[2], "requests"),
-            seconds=time.monotonic() - began,
-        )
-
-    def _declared(self) -> Sync:
-        tree = self._defs.component_tree
-        assert tree is not None
-        [sync] = [one for one in tree.get_all_components(of_type=KognitivGroupSync) if one.name == SYNC]
-        [audience] = [one for one in tree.get_all_components(of_type=Audience) if one.name == sync.audience]
-        [connection] = [
-            one for one in tree.get_all_components(of_type=KognitivConnection) if one.name == sync.connection
-        ]
-        return sync.definition(audience, connection)
+def _show(lines: list[Line]) -> list[Line]:
+    for line in lines:
+        print(line, flush=True)
+    return lines
 
 
-def _materialized(result: Any, partition: str) -> Iterator[Any]:
-    for event in result.get_asset_materialization_events():
-        if event.partition == partition:
-            yield event
-
-
-def _missing(stage: _Stage, sandbox: str) -> int:
-    """Return how many members the sandbox was told to hold and doesn't."""
-    sync = stage.sync
-    ledger = Ledger(State(here("demo").root / "state"), sync.target, sync.address)
-    with ledger.reading() as connection:
+def _missing(stage: Stage, state: State, sandbox: str) -> int:
+    """Return how many members Kognitiv's stand-in was told to hold and doesn't."""
+    sync = stage.sync(KOGNITIV)
+    with Ledger(state, sync.target, sync.address).reading() as connection:
         told = {value for (value,) in rows(connection, "SELECT value FROM told WHERE state = 'in' AND NOT unsettled")}
-    return len(told - _group(sandbox))
-
-
-def _group(sandbox: str) -> set[str]:
-    [members] = [g["members"] for g in holds(sandbox)["kognitiv"]["groups"] if g["ref"] == "ACTIVE-90D"]
-    return set(members)
-
-
-def _audience(place: Place, day: date) -> set[str]:
-    """Return the audience of *day* straight from the purchases, by a query of its own."""
-    query = f"""
-        SELECT DISTINCT CAST(customer_id AS VARCHAR) FROM purchases
-        WHERE purchased_on BETWEEN DATE {literal(day.isoformat())} - 89 AND DATE {literal(day.isoformat())}
-    """
-    with opened(place.warehouse, read_only=True) as connection:
-        return {member for (member,) in rows(connection, query)}
-
-
-def _day_by_day(place: Place, days: list[date]) -> int:
-    """Return how many requests delivering each of *days* after the first would have taken."""
-    audiences = [_audience(place, day) for day in days]
-    return sum(len(before ^ after) for before, after in pairwise(audiences))
-
-
-def _row(line: Line) -> str:
-    return (
-        f"{line.partitions:<24} {line.audience:>9,} {line.entered:>8,} {line.changed:>8,} {line.left:>6,} "
-        f"{line.requests:>9,} {line.seconds:>8.1f}"
-    )
+    return len(told - kognitiv_group(holds(sandbox)))

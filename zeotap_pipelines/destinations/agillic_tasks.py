@@ -13,7 +13,7 @@ from ..model import Operation
 COMPLETED, FAILED = "completed", "failed"
 """Assumption (task-end): these words end a task, as in the vendor's message API; any other means that it runs."""
 
-FIRST_POLL, LONGEST_POLL = 1.0, 30.0
+FIRST_POLL, LONGEST_POLL = 0.25, 30.0
 """Seconds before a task is first asked for, and at most between two questions; each wait is twice the one before."""
 
 

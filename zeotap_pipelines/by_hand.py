@@ -1,0 +1,78 @@
+"""What a person does to a sync beside its runs: each holds the account, folds what is open, and says what it did."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime
+from pathlib import Path
+
+from . import adopt as adopting
+from . import doubts, orphans
+from .delivery import Summary, Trip
+from .doubts import Decision
+from .errors import FixDeclaration, TryAgainLater
+from .model import Fate
+from .rest import at_rest
+from .state import State
+from .sync import Sync
+
+
+def decide(
+    sync: Sync,
+    ids: Iterable[str] | None,
+    decision: Decision,
+    state: State,
+    *,
+    by: str,
+    reason: str,
+    run: str,
+    now: datetime,
+) -> str:
+    """Settle rows in doubt, by their opaque *ids* or (None) all of them."""
+    becomes = {
+        Decision.RESEND: "are asked again by the next run",
+        Decision.WAS_SENT: "count as sent",
+        Decision.DROP: "are never asked again",
+    }[decision]
+    with at_rest(state, sync.target, sync.address, run=run, what="decide") as ledger:
+        count = doubts.decide(ledger, ids, decision, by=by, reason=reason, now=now)
+    return f"{count:,} rows of {sync.name} {becomes}"
+
+
+def reassert(sync: Sync, state: State, *, run: str, now: datetime) -> str:
+    """Let the next plan tell everything again that was told before."""
+    if sync.target.event:
+        raise FixDeclaration(f"{sync.name} delivers events, and telling them again would make them happen twice")
+    with at_rest(state, sync.target, sync.address, run=run, what="reassert") as ledger:
+        if not ledger.exists():
+            raise FixDeclaration(f"nothing was ever told to {sync.address}")
+        ledger.reassert(now)
+    return f"{sync.name} tells its target everything again at its next run; nobody is removed first"
+
+
+def adopt(sync: Sync, file: Path, state: State, *, run: str, now: datetime) -> str:
+    """Let the keys in *file* count as told, without asking anything."""
+    with at_rest(state, sync.target, sync.address, run=run, what="adopt") as ledger:
+        found = adopting.adopt(ledger, sync, file, run=run, now=now)
+    nameless = f"; {found.nameless:,} lines named nobody" if found.nameless else ""
+    return f"{found.adopted:,} keys count as told to {sync.address}, {found.known:,} were known already{nameless}"
+
+
+def decommission(sync: Sync, trip: Trip) -> str:
+    """Empty an orphan of what was put into it, and note that it is given up."""
+    with at_rest(trip.state, sync.target, sync.address, run=trip.run, what="decommission"):
+        summary = orphans.decommission(sync, trip)
+    if summary is None:
+        return f"{sync.address} is given up; {sync.target.service} can't be asked to remove what it holds there"
+    unfinished(summary, str(sync.address))
+    return f"{sync.address} is given up: {summary.fates[Fate.ACCEPTED]:,} members were removed"
+
+
+def unfinished(summary: Summary, address: str) -> None:
+    """Raise what is wrong where a removal did not come to its end."""
+    if summary.error is not None:
+        raise summary.error
+    refused = summary.asked - summary.fates[Fate.ACCEPTED]
+    if refused or not summary.complete:
+        reasons = "; ".join(sorted({reason for fate, reason in summary.reasons if fate is not Fate.ACCEPTED}))
+        raise TryAgainLater(f"{refused:,} members of {address} were not removed: {reasons or 'ask again'}")

@@ -1,0 +1,67 @@
+"""``zeotap forget``: a person is taken out of the services where that can be asked for, and erased here."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from .. import forget as forgetting
+from ..by_hand import unfinished
+from ..delivery import Trip
+from ..errors import FixDeclaration
+from ..model import Address
+from ..orphans import known_syncs
+from ..removal import removable, remove
+from ..sync import Sync
+from ..who import Who
+from . import place
+
+
+def add(parsers: Any) -> None:
+    """Add the command."""
+    forget = place.command(parsers, "forget", "erase a person from everything that is kept here")
+    forget.add_argument("key", metavar="KEY", help="an identity's value")
+    forget.add_argument("--identity", metavar="FIELD", help="only as a value of this destination field or column")
+    forget.add_argument(
+        "--remove-at-service", action="store_true", help="first ask groups and cohorts to remove the person"
+    )
+    forget.add_argument("--yes", action="store_true", help="erase although a service still holds the person")
+    forget.set_defaults(run=_forget)
+
+
+def _forget(chosen: argparse.Namespace) -> int:
+    declared, state, run = place.declared(chosen), place.state(), place.run_name()
+    syncs = known_syncs(state, declared.syncs.values())
+    # Targets that were never told anything have plans and snapshots all the same.
+    syncs += [sync for sync in declared.syncs.values() if sync.address not in {one.address for one in syncs}]
+    others = [sync for sync in declared.syncs.values() if sync not in syncs]
+    who = Who(chosen.key, chosen.identity)
+    with forgetting.everybody_silent(state, syncs, run=run):
+        found = forgetting.find(state, [*syncs, *others], who)
+        if not found:
+            print(f"nothing that is kept here is about {chosen.key}")
+            return 0
+        left = dict(found.held)
+        if chosen.remove_at_service:
+            for sync in syncs:
+                if sync.address in left and removable(sync):
+                    trip = Trip(state, declared.to(sync.address), run)
+                    unfinished(remove(sync, found.keys[sync.address], trip), str(sync.address))
+                    print(f"removed at {sync.address}")
+                    del left[sync.address]
+        if left and not chosen.yes:
+            raise FixDeclaration(_still_held(left, syncs, found))
+        for address in left:
+            print(f"still held: {address}; nobody will remove it from there any more")
+        removed = forgetting.erase(state, [*syncs, *others], who, now=place.now())
+    print(f"erased {removed}")
+    return 0
+
+
+def _still_held(left: dict[Address, int], syncs: list[Sync], found: forgetting.Found) -> str:
+    can = {sync.address for sync in syncs if removable(sync)}
+    lines = [
+        f"{address} ({'--remove-at-service asks to remove it' if address in can else 'ask the service to erase it'})"
+        for address in left
+    ]
+    return f"nothing was erased of {found}: still held by {'; '.join(lines)}. To erase it here all the same, say --yes"
