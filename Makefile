@@ -19,7 +19,7 @@ APART := env -u DAGSTER_HOME -u ZEOTAP_STATE
 # dg warns of a virtual environment that isn't active, and sends telemetry unless DAGSTER_HOME says otherwise.
 DG := env -u ZEOTAP_STATE VIRTUAL_ENV="$$PWD/.venv" DAGSTER_HOME="$$PWD/data/state/check" $(BIN)/dg
 
-.PHONY: help demo demo-full dev test check bench chaos clean
+.PHONY: help demo demo-full dev test check bench chaos mutants clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' Makefile
@@ -54,6 +54,9 @@ bench: $(STAMP) ## the figures in the README
 
 chaos: $(STAMP) ## processes killed a thousand times while the services fail: nothing lost, nothing doubled
 	@$(APART) $(PYTHON) -m benchmarks.chaos --kills 1000
+
+mutants: $(STAMP) ## the code broken in dozens of ways, one at a time: some test must fail each time
+	@$(APART) $(PYTHON) -m benchmarks.mutants
 
 clean: ## remove .venv, artefacts and caches; data/state stays, for it knows what was delivered
 	rm -rf .venv data/state/check artefacts dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis

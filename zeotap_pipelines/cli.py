@@ -31,7 +31,8 @@ def parser() -> argparse.ArgumentParser:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command and return its exit status; an error that a person must mend is one sentence."""
     chosen = parser().parse_args(arguments)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    for number in (signal.SIGTERM, signal.SIGINT):  # A shell that starts this in the background ignores SIGINT.
+        signal.signal(number, signal.default_int_handler)
     try:
         if chosen.command == "demo":
             from .demo.run import Script

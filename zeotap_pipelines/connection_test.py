@@ -85,8 +85,10 @@ def try_connection(
 
 def failed(connection: str, sync: str, error: ZeotapError) -> Finding:
     """Return what *error* says of a test; a service that isn't there may be another one's address."""
-    unreached = isinstance(error, TryAgainLater) and not isinstance(error, ContinueLater)
-    return Finding(connection, sync, False, f"{error}{'; if it stays so, check base_url' if unreached else ''}")
+    elsewhere = isinstance(error, TryAgainLater) and not isinstance(error, ContinueLater)
+    elsewhere = elsewhere or (not sync and "HTTP 404" in str(error))  # A stranger's host knows no path of ours.
+    hint = "; if it stays so, check base_url" if elsewhere and "base_url" not in str(error) else ""
+    return Finding(connection, sync, False, f"{error}{hint}")
 
 
 def constants(sync: Sync) -> dict[str, str]:

@@ -78,7 +78,7 @@ def _old_snapshots(state: State, syncs: list[Sync], limit: datetime) -> Iterator
             needed.add(state.snapshot(sync.audience.name, meta["mark_partition"]))
     for folder in sorted((state.root / "snapshots").glob("*")):
         taken = {path: _taken_at(path) for path in sorted(folder.glob("*.parquet"))}
-        newest = max(taken, key=lambda path: taken[path], default=None)
+        newest = max(taken, key=lambda path: (taken[path], path.name), default=None)
         for path, moment in taken.items():
             if moment < limit and path != newest and path not in needed:
                 yield path

@@ -24,9 +24,7 @@ from .destinations.base import TRANSIENT, Connection
 from .errors import ContinueLater, FixConnection, TryAgainLater, ZeotapError
 from .limits import PATIENCE, Pacer
 from .model import Call, Conversation, Fate, Halt, Outcome, Question, Receipt, Task, Unanswered
-
-MAX_BODY = 4 * 1024 * 1024
-"""Answers are read up to this many bytes; none of the services has more to say."""
+from .transport import Lanes
 
 UNSENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.UnsupportedProtocol)
 """Failures before any byte of the request was sent."""
@@ -184,7 +182,8 @@ class Wire:
             self._pacer.refused(wait)  # Too long a wait ends the run at the next turn.
             if wait <= PATIENCE and trial.throttled > THROTTLED_FOR:
                 until = self._clock.now() + timedelta(seconds=PATIENCE)
-                later = ContinueLater(f"{_host(self._connection)} has answered 429 for minutes", until)
+                says = f"{_host(self._connection)} has answered 429 for minutes: space out the schedules"
+                later = ContinueLater(says, until)
                 raise trial.lost("HTTP 429", later)
             return True
         if status not in TRANSIENT:
@@ -246,7 +245,7 @@ async def connect(
         auth=connection.auth(),
         headers={"User-Agent": "zeotap_pipelines", "Accept": "application/json", "Accept-Encoding": "identity"}
         | dict(connection.headers()),
-        transport=Bounded(transport or httpx.AsyncHTTPTransport(trust_env=False)),
+        transport=Lanes((lambda: transport) if transport else None),
         timeout=connection.timeout,
         follow_redirects=False,
         trust_env=False,
@@ -254,42 +253,6 @@ async def connect(
     client.cookies.jar.set_policy(DefaultCookiePolicy(allowed_domains=[]))
     async with client:
         yield Wire(client, connection, pacer, clock)
-
-
-class Bounded(httpx.AsyncBaseTransport):
-    """Cuts answers off at MAX_BODY: a body without end must neither fill the memory nor hide the status."""
-
-    def __init__(self, inner: httpx.AsyncBaseTransport) -> None:
-        self._inner = inner
-
-    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        """Pass *request* on, and limit what is read of its answer."""
-        response = await self._inner.handle_async_request(request)
-        length = response.headers.get("Content-Length", "")
-        if not length.isdigit() or int(length) > MAX_BODY:
-            assert isinstance(response.stream, httpx.AsyncByteStream)
-            response.stream = _BoundedStream(response.stream)
-        return response
-
-    async def aclose(self) -> None:
-        """Close the transport below."""
-        await self._inner.aclose()
-
-
-class _BoundedStream(httpx.AsyncByteStream):
-    def __init__(self, inner: httpx.AsyncByteStream) -> None:
-        self._inner = inner
-
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        left = MAX_BODY
-        async for chunk in self._inner:
-            yield chunk[:left]
-            left -= len(chunk)
-            if left <= 0:
-                return
-
-    async def aclose(self) -> None:
-        await self._inner.aclose()
 
 
 def retry_after(response: httpx.Response, clock: Clock) -> float | None:

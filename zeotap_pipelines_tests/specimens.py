@@ -7,6 +7,7 @@ People go by names: "ann" is somebody as she is first, "ann!2" as she is later, 
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -165,7 +166,13 @@ def signed(**settings: Any) -> CrowdTwist:
     return crowdtwist(api_key=None, authentication="hmac", **keys, **settings)
 
 
-def profile(mode: Mode, id_type: str = "email", **settings: Any) -> Example:
+def seconds(connection: CrowdTwist, clock: Clock) -> Callable[[], float]:
+    """What tells the service the time: signatures are made by this machine's own clock."""
+    return time.time if connection.authentication == "hmac" else clock.unix
+
+
+def profile(mode: Mode, id_type: str = "email", connection: CrowdTwist | None = None) -> Example:
+    speaking = connection or crowdtwist(id_type=id_type)
     holds = {"email": "email_address"}.get(id_type, id_type)
 
     def identity(who: str) -> str:
@@ -181,7 +188,7 @@ def profile(mode: Mode, id_type: str = "email", **settings: Any) -> Example:
         }
 
     def sandbox(clock: Clock) -> Sandbox:
-        made = Sandbox(clock=clock.unix)
+        made = Sandbox(clock=seconds(speaking, clock))
         if mode is Mode.UPDATE:
             for who in (*CROWD, *AWKWARD):
                 made.crowdtwist.put_user(**{holds: identity(who), "first_name": "Given", "last_name": "before"})
@@ -194,7 +201,7 @@ def profile(mode: Mode, id_type: str = "email", **settings: Any) -> Example:
     mapping = {"user_id": "who", "first_name": "first", "last_name": "last", "postal_code": "zip", "segment": "last"}
     return Example(
         target=UserProfile("loyalty", id_type),
-        connection=settings.pop("connection", None) or crowdtwist(id_type=id_type),
+        connection=speaking,
         mode=mode,
         mapping=mapping if id_type == "email" else mapping | {"email_address": "mail"},
         person=person,
@@ -206,6 +213,7 @@ def profile(mode: Mode, id_type: str = "email", **settings: Any) -> Example:
 
 def credit(mode: Mode = Mode.INSERT, connection: CrowdTwist | None = None, **settings: Any) -> Example:
     """Purchases of two members, each credited once."""
+    speaking = connection or crowdtwist()
 
     def person(name: str) -> dict[str, str | None]:
         who = bare(name)
@@ -213,14 +221,14 @@ def credit(mode: Mode = Mode.INSERT, connection: CrowdTwist | None = None, **set
         return {"event": who, "member": f"{member}@example.com", "points": f"1{version(name)}"}
 
     def sandbox(clock: Clock) -> Sandbox:
-        made = Sandbox(clock=clock.unix)
+        made = Sandbox(clock=seconds(speaking, clock))
         for member in ("one", "two"):
             made.crowdtwist.put_user(email_address=f"{member}@example.com", first_name="A", last_name="B")
         return made
 
     return Example(
         target=ActivityCredit("purchases", **settings),
-        connection=connection or crowdtwist(),
+        connection=speaking,
         mode=mode,
         mapping={
             "event_id": "event",
@@ -234,7 +242,7 @@ def credit(mode: Mode = Mode.INSERT, connection: CrowdTwist | None = None, **set
             named(one.extra_data["event_id"], str(one.num_points)[1:]) for one in sandbox.crowdtwist.credits()
         },
         sandbox=sandbox,
-        asks="/activities",
+        asks="/v2/users",
         doubled=lambda sandbox: sandbox.crowdtwist.doubles("event_id"),
     )
 

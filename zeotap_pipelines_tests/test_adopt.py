@@ -74,7 +74,7 @@ def test_a_list_that_can_not_be_used_is_refused_by_name(world: World, text: str 
 
 
 def test_lines_that_name_nobody_are_counted_and_left_out(world: World) -> None:
-    assert adopt(world, "member_internal_id\n1\n\" \"\n").endswith("1 lines named nobody")
+    assert adopt(world, 'member_internal_id\n1\n" "\n').endswith("1 lines named nobody")
     assert world.told() == [("1", "in")]
 
 

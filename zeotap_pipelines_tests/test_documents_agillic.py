@@ -9,6 +9,7 @@ from typing import Any
 import httpx
 import pytest
 
+from zeotap_pipelines.connection_test import try_connection
 from zeotap_pipelines.destinations.agillic import Agillic, AgillicTarget
 from zeotap_pipelines.destinations.agillic_groups import AgillicTargetGroup
 from zeotap_pipelines.destinations.agillic_recipients import AgillicRecipients
@@ -301,7 +302,23 @@ def test_calls_that_are_refused_for_a_moment_are_asked_again(tmp_path: Path) -> 
     assert world.clock.slept and len(world.held) == 1
 
 
-def test_what_a_read_only_test_leaves_open_is_said() -> None:
-    assert "permissions to write" in Agillic.unverified
-    calls = ask(agillic().test(), answer(200, {"fields": [{"name": "EMAIL"}]}))
-    assert {call.method for call in calls} == {"GET"}
+def test_calls_that_are_refused_for_minutes_say_to_space_out_the_schedules(tmp_path: Path) -> None:
+    world = World(tmp_path, people())
+    world.sandbox.faults.add(Fault(kind="status", status=429, path="/:upsert"))
+    error = world.deliver(["ann"]).error
+    assert isinstance(error, ContinueLater)
+    assert "has answered 429 for minutes: space out the schedules" in str(error)
+    world.sandbox.faults.clear()
+    world.clock.pass_(3_600)
+    assert world.carry_out().complete
+
+
+def test_what_a_read_only_test_leaves_open_is_said(tmp_path: Path) -> None:
+    world = World(tmp_path, people(MEMBERS, Mode.MIRROR))
+    asked = {"run": "run", "clock": world.clock, "transport": world.trip().transport}
+    account, group = try_connection("agillic", world.connection, [world.sync], world.state, **asked)
+    assert account.passed and group.passed
+    assert account.says.endswith(
+        "unverified: the permissions to write recipients, target groups and one-to-many tables"
+    )
+    assert {entry.method for entry in world.sandbox.log if "/oauth2/" not in entry.target} == {"GET"}

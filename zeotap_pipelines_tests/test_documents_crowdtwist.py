@@ -1,22 +1,26 @@
 """What CrowdTwist's document says, over the whole way from snapshot to profile and credit."""
 
-from datetime import date, datetime
+from datetime import UTC, date, datetime
+from email.utils import format_datetime
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pyarrow
 import pytest
+from pydantic import SecretStr
 
 from zeotap_pipelines.destinations.crowdtwist import UserProfile
 from zeotap_pipelines.destinations.crowdtwist_activities import ActivityCredit
-from zeotap_pipelines.errors import FixDeclaration, FixTarget
+from zeotap_pipelines.destinations.crowdtwist_auth import Signature
+from zeotap_pipelines.errors import FixConnection, FixDeclaration, FixTarget
 from zeotap_pipelines.guards import MANY
 from zeotap_pipelines.mapping import Field
 from zeotap_pipelines.model import Fate, Mode
 from zeotap_pipelines.observability import of_summary
 from zeotap_pipelines.plan import Level
 from zeotap_pipelines.sandbox import Activity, Cap, CrowdTwistSettings, Fault, Sandbox
-from zeotap_pipelines_tests.specimens import crowdtwist
+from zeotap_pipelines_tests.specimens import crowdtwist, signed
 from zeotap_pipelines_tests.test_documents_kognitiv import outcomes
 from zeotap_pipelines_tests.world import Rows, Specimen, World, day
 
@@ -221,6 +225,22 @@ def test_a_create_whose_answer_was_lost_is_settled_when_it_comes_back_as_taken(t
     assert world.deliver(["ann"]).fates == {Fate.ACCEPTED: 1}
     assert "created by an earlier attempt" in told(world)
     assert set(world.held) == {"ann@example.com"}
+
+
+def test_refused_credentials_name_the_settings_and_the_clock(tmp_path: Path) -> None:
+    world = World(tmp_path / "key", profiles())
+    world.connection = crowdtwist(api_key="wrong")
+    with pytest.raises(FixConnection, match="check api_key"):
+        world.deliver(["ann"])
+    world = World(tmp_path / "pair", profiles())
+    world.connection = signed(private_key="wrong")
+    with pytest.raises(FixConnection, match="check public_key and private_key"):
+        world.deliver(["ann"])
+    auth = Signature("p", SecretStr("s"), now=lambda: 0.0)
+    flow = auth.auth_flow(httpx.Request("GET", "https://api123.crowdtwist.com/v2/activities"))
+    next(flow)
+    with pytest.raises(FixConnection, match="20 minutes behind the service's.*synchronize the system clock"):
+        flow.send(httpx.Response(401, headers={"Date": format_datetime(datetime.fromtimestamp(1200, UTC))}))
 
 
 def test_a_plan_of_many_rows_one_by_one_warns_and_is_not_stopped(tmp_path: Path) -> None:

@@ -9,7 +9,9 @@ from pyarrow import parquet
 
 from zeotap_pipelines import forget, removal
 from zeotap_pipelines.doubts import Decision, decide
+from zeotap_pipelines.engines.duckdb import opened, rows
 from zeotap_pipelines.errors import RepairState
+from zeotap_pipelines.ledger import TABLES
 from zeotap_pipelines.model import Fate, Mode
 from zeotap_pipelines.orphans import known_syncs
 from zeotap_pipelines.sandbox import Fault
@@ -33,6 +35,9 @@ def holding(world: World, text: str) -> list[str]:
         inside = [path.read_bytes()]
         if path.suffix == ".parquet":
             inside.append(str(parquet.read_table(path).to_pylist()).encode())
+        if path.suffix == ".duckdb":
+            with opened(path, read_only=True) as connection:
+                inside += [str(rows(connection, f"FROM {table}")).encode() for table in TABLES]
         if any(text.encode() in some for some in inside):
             found.append(str(path.relative_to(world.state.root)))
     return found
@@ -47,10 +52,9 @@ def forgotten(world: World, key: str, field: str | None = None) -> forget.Found:
 @pytest.mark.parametrize("specimen", specimens.MAIN, ids=lambda one: one.name)
 def test_a_person_who_is_forgotten_is_in_no_file(tmp_path: Path, specimen: specimens.Example) -> None:
     world = World(tmp_path, specimen)
-    for number, people in enumerate((["ann", "bob"], ["ann!2", "bob", "cid"], ["bob", "cid"])):
-        world.deliver(people, day(number))
-    world.take(["ann!3", "bob"], day(3))
-    world.plan(day(3))
+    world.deliver(["ann", "bob"])
+    world.take(["ann!2", "cid"], day(1))
+    world.plan(day(1))
     event = specimen.target.event
     person = specimen.person("ann")
     [first, *_] = [name for name in (["user_id"] if event else specimen.target.identity) if name in specimen.mapping]
@@ -154,14 +158,13 @@ def test_without_its_key_nobody_knows_what_was_forgotten_and_nothing_is_sent(tmp
     if text:
         (world.state.root / "forget.key").write_text(text)
     world.take(purchases(("e-1", "canary")))
-    with pytest.raises(RepairState, match="forget.key"):
+    with pytest.raises(RepairState, match=r"forget\.key"):
         world.plan()
 
 
 def test_a_number_that_is_somebody_elses_amount_or_event_is_not_the_person(tmp_path: Path) -> None:
     world = World(tmp_path, specimens.credit(id_type="third_party_id"))
-    rows = Rows({"event": ["7", "x"], "member": ["8", "7"], "points": ["7", "1"]})
-    world.take(rows)
+    world.take(Rows({"event": ["7", "x"], "member": ["8", "7"], "points": ["7", "1"]}))
     world.plan()
     found = forget.find(world.state, [world.sync], Who("7"))
     assert found.keys[world.sync.address] == {"x"}

@@ -16,7 +16,8 @@ from zeotap_pipelines.errors import ContinueLater, FixConnection, TryAgainLater
 from zeotap_pipelines.limits import Pacer
 from zeotap_pipelines.model import ACCEPTED, Call, Fate, Outcome, Receipt, Unanswered
 from zeotap_pipelines.sandbox import Client, Fault, KognitivSettings, Sandbox, SandboxTransport
-from zeotap_pipelines.wire import LONGEST_PAUSE, MAX_BODY, Held, connect, retry_after
+from zeotap_pipelines.transport import MAX_BODY
+from zeotap_pipelines.wire import LONGEST_PAUSE, Held, connect, retry_after
 from zeotap_pipelines_tests.world import KOGNITIV, Clock, World, day, kognitiv
 
 TOKEN = {"access_token": "t", "expires_in": 3600}

@@ -32,7 +32,7 @@ from zeotap_pipelines.state import State
 STOPPED = 143
 """How a worker ends that was stopped by SIGTERM."""
 
-PATIENCE = 60.0
+PATIENCE = 120.0
 """Seconds after which a worker is taken for hung."""
 
 
@@ -225,7 +225,7 @@ class Play:
             result = self._ended(_Round(scene, number, worker, "in calm weather"))
             if result is None:
                 continue
-            if result["complete"] and not result["asked"]:
+            if result["complete"] and (not result["asked"] or number < self._day):
                 return
             if result["error"] == "ContinueLater":
                 time.sleep(0.5)

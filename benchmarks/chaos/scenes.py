@@ -35,7 +35,7 @@ from zeotap_pipelines.model import Mode, Partition
 from zeotap_pipelines.sandbox import Entry, Sandbox
 from zeotap_pipelines.sync import Guards, Sync
 
-TIMEOUT = 4.0
+TIMEOUT = 10.0
 """Seconds that a worker waits for an answer."""
 
 SPEAKERS = 4

@@ -91,11 +91,8 @@ def _play(place: Place, sandbox: str, start: date, script: Script) -> int:
     truth = Truth(place.warehouse)
     if backfill:
         each = truth.day_by_day([daily[-1], *month])
-        # The list of groups, asked once a run, is no part of what was saved.
-        asked = backfill[0].entered + backfill[0].left
-        print(
-            f"Kognitiv: the backfill asked for {asked:,} members; day by day it is {each:,} ({each - asked:,} saved)."
-        )
+        asked = backfill[0].requests
+        print(f"Kognitiv: the backfill took {asked:,} requests; day by day it is {each:,} ({each - asked:,} saved).")
     return _judge(place, sandbox, truth, (month or daily)[-1], (week[0], week[-1]) if week else None)
 
 
@@ -106,11 +103,11 @@ def _judge(place: Place, sandbox: str, truth: Truth, day: date, week: tuple[date
         print(f"{what:<24} {held:>9,} {more:>9,} {less:>8,}")
         wrong += more + less
     broken = violations(sandbox)
+    place.write_note(finished=True)
     if wrong or broken:
         print(f"WRONG: {wrong:,} differences; {len(broken):,} requests that no contract allows")
         return 1
     print("Every service holds what the purchases say.")
-    place.write_note(finished=True)
     return 0
 
 

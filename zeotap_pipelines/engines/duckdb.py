@@ -104,7 +104,7 @@ def memory(spill: Path | None = None) -> Iterator[duckdb.DuckDBPyConnection]:
     try:
         configure(connection)
         if spill is not None:
-            connection.execute(f"SET temp_directory = {literal(str(spill))}").fetchall()
+            rows(connection, f"SET temp_directory = {literal(str(spill))}")
         yield connection
     finally:
         connection.close()
@@ -112,8 +112,8 @@ def memory(spill: Path | None = None) -> Iterator[duckdb.DuckDBPyConnection]:
 
 def configure(connection: duckdb.DuckDBPyConnection) -> None:
     """Make *connection* independent of the machine it runs on: time zone, no network, no progress bar."""
-    connection.execute("SET TimeZone = 'UTC'; SET enable_progress_bar = false").fetchall()
-    connection.execute("SET autoinstall_known_extensions = false; SET autoload_known_extensions = false").fetchall()
+    rows(connection, "SET TimeZone = 'UTC'; SET enable_progress_bar = false")
+    rows(connection, "SET autoinstall_known_extensions = false; SET autoload_known_extensions = false")
 
 
 def rows(connection: duckdb.DuckDBPyConnection, query: str, parameters: Any = None) -> list[tuple[Any, ...]]:

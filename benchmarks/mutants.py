@@ -1,0 +1,422 @@
+"""
+Mutants: the code is broken in ways that matter, one at a time, in a copy of the tree; some test must fail each time.
+
+    python -m benchmarks.mutants [--only WORD]
+
+Leaves with status 1 when a mutant survives, or when the text that it replaces is no longer there.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+COPIED = ("zeotap_pipelines", "zeotap_pipelines_tests", "benchmarks", "pyproject.toml")
+TOO_LONG = 180.0
+"""Seconds after which a mutant that makes the tests hang counts as caught."""
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """
+    One way to break the code.
+
+    In *file* of the package the text *old*, which is there exactly once, becomes
+    *new*; *tests* are the modules that may catch it, without ``test_`` and ``.py``.
+    """
+
+    name: str
+    file: str
+    old: str
+    new: str
+    tests: str
+
+
+MUTANTS = (
+    Mutant(
+        "asks before it writes down that it does",
+        "delivery.py",
+        "self._journal.asked(self._plan.id, (row for batch in some for row in batch.rows), at.isoformat())",
+        "pass",
+        "owed crashes",
+    ),
+    Mutant("an event is asked again after a lost answer", "wire.py", "(trial.event and not unsent)", "False", "wire"),
+    Mutant(
+        "an event is asked again after a 500",
+        "wire.py",
+        "if trial.event or trial.failures > self._connection.retries:\n            return False",
+        "if trial.failures > self._connection.retries:\n            return False",
+        "wire",
+    ),
+    Mutant(
+        "a 500 leaves no doubt about an event",
+        "destinations/base.py",
+        "Outcome(Fate.IN_DOUBT if event else Fate.DEFERRED, reason, status)",
+        "Outcome(Fate.DEFERRED, reason, status)",
+        "wire destinations/test_crowdtwist_activities",
+    ),
+    Mutant(
+        "Retry-After is ignored",
+        "wire.py",
+        "    return min(max(0.0, seconds), LONGEST_PAUSE)",
+        "    return None",
+        "wire",
+    ),
+    Mutant(
+        "a 429 uses up retries",
+        "wire.py",
+        "trial.refusals += 1\n",
+        "trial.refusals += 1\n"
+        "            trial.failures += 1\n"
+        "            if trial.failures > self._connection.retries:\n"
+        "                return False\n",
+        "wire",
+    ),
+    Mutant("a redirect is followed", "wire.py", "follow_redirects=False", "follow_redirects=True", "wire"),
+    Mutant(
+        "cookies are kept",
+        "wire.py",
+        "    client.cookies.jar.set_policy(DefaultCookiePolicy(allowed_domains=[]))\n",
+        "",
+        "wire",
+    ),
+    Mutant(
+        "every refused request renews the token",
+        "auth.py",
+        "        async with self._lock:\n            if self._token is used:",
+        "        if True:\n            if True:",
+        "wire",
+    ),
+    Mutant(
+        "an identity is not encoded in a path",
+        "naming.py",
+        'quote(text, safe="")',
+        'quote(text, safe="/+@")',
+        "ledger destinations/test_kognitiv",
+    ),
+    Mutant(
+        "guards are skipped", "delivery.py", "if owed and plan.stopped and approval is None:", "if False:", "guards"
+    ),
+    Mutant(
+        "removals are not withheld",
+        "delivery.py",
+        "if removals and self._plan.withheld and not self._approved:",
+        "if False:",
+        "guards",
+    ),
+    Mutant(
+        "removals do not wait for a replacement's adds",
+        "delivery.py",
+        "elif removals and self._plan.replacement and failed:",
+        "elif False:",
+        "guards",
+    ),
+    Mutant(
+        "an approval is good for any plan",
+        "delivery.py",
+        "if approval is not None and approval.plan != plan.id:",
+        "if False:",
+        "guards",
+    ),
+    Mutant(
+        "a digest ignores a field",
+        "rendering.py",
+        "    for name in names:\n        text = normalised(",
+        "    for name in names[1:] or names:\n        text = normalised(",
+        "mapping owed",
+    ),
+    Mutant(
+        "a digest runs values together",
+        "rendering.py",
+        "coalesce(strlen({text}) || ':' || {text}, '-')",
+        "coalesce({text}, '')",
+        "mapping",
+    ),
+    Mutant(
+        "the account's lock is not held",
+        "lock.py",
+        "        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)\n",
+        "        pass\n",
+        "processes",
+    ),
+    Mutant(
+        "what a crash left unanswered counts as deferred, for an event too",
+        "fold.py",
+        "unanswered = Fate.IN_DOUBT if target.event else Fate.DEFERRED",
+        "unanswered = Fate.DEFERRED",
+        "conformance chaos",
+    ),
+    Mutant(
+        "what was asked and not answered is settled",
+        "fold.py",
+        "WHEN fate = 'deferred' AND NOT untouched THEN true",
+        "WHEN fate = 'deferred' AND NOT untouched THEN false",
+        "owed crashes",
+    ),
+    Mutant(
+        "a refusal after a lost answer is believed",
+        "fold.py",
+        "WHEN unsure THEN true",
+        "WHEN unsure THEN false",
+        "owed",
+    ),
+    Mutant(
+        "folds what was folded",
+        "fold.py",
+        "    if rows(connection, \"SELECT 1 FROM meta WHERE key = 'journal' AND value = ?\", [journal_id]):",
+        "    if False:",
+        "ledger",
+    ),
+    Mutant(
+        "the journal starts anew before it is folded",
+        "ledger.py",
+        "        journal.flush()\n        try:\n            with self.writing()",
+        "        journal.restart()\n        try:\n            with self.writing()",
+        "owed crashes",
+    ),
+    Mutant(
+        "a half-written line is left in the journal",
+        "journal.py",
+        "            file.truncate(size - (len(tail) - whole))\n",
+        "",
+        "ledger",
+    ),
+    Mutant(
+        "removals go first",
+        "delivery.py",
+        "for removing in (False, True):",
+        "for removing in (True, False):",
+        "owed guards",
+    ),
+    Mutant(
+        "time runs backwards",
+        "delivery.py",
+        "if plan_window.end < standing.mark or",
+        "if False and plan_window.end < standing.mark or",
+        "owed history",
+    ),
+    Mutant(
+        "a plan that no longer fits is sent",
+        "pipeline.py",
+        "            and found.snapshot == taken.digest\n",
+        "",
+        "owed guards history",
+    ),
+    Mutant(
+        "a plan that another overtook is sent",
+        "delivery.py",
+        "    if others := standing.moved_since(plan.generation) - {plan.id}:",
+        "    if others := set():",
+        "owed guards ledger processes",
+    ),
+    Mutant(
+        "what an interrupted delivery came to is asked again",
+        "delivery.py",
+        "            so_far = _so_far(connection, sync.target, plan, trip.state, standing)",
+        "            so_far = _SoFar()",
+        "crashes owed processes",
+    ),
+    Mutant(
+        "credits of one user are in flight together",
+        "delivery.py",
+        "        name = self._target.apart(batch.operations[0])",
+        "        name = None",
+        "conformance destinations/test_crowdtwist_activities chaos",
+    ),
+    Mutant(
+        "an earlier task is not waited for",
+        "delivery.py",
+        "for task in self._tasks.open():",
+        "for task in []:",
+        "conformance destinations/test_agillic chaos",
+    ),
+    Mutant(
+        "a task is not remembered",
+        "delivery.py",
+        "            self._tasks.started(task)\n",
+        "            pass\n",
+        "conformance destinations/test_agillic chaos",
+    ),
+    Mutant(
+        "moments repeat",
+        "delivery.py",
+        "now = max(now, self._last_at + timedelta(milliseconds=1))",
+        "pass",
+        "ledger",
+    ),
+    Mutant(
+        "secrets and rows stand in reasons",
+        "delivery.py",
+        "        receipt = discreet(receipt, batch, self._secrets)\n",
+        "",
+        "wire conformance",
+    ),
+    Mutant(
+        "whoever was refused is asked again and again",
+        "diff.py",
+        "THEN 'refused before' ELSE why END",
+        "THEN why ELSE why END",
+        "owed",
+    ),
+    Mutant(
+        "what is unsettled is not owed",
+        "diff.py",
+        "            CASE WHEN l.unsettled THEN 'unsettled' WHEN l.state = 'in' AND {again} THEN 'asserted again'",
+        "            CASE WHEN l.state = 'in' AND {again} THEN 'asserted again'",
+        "owed",
+    ),
+    Mutant(
+        "an unheard addition is not taken back",
+        "diff.py",
+        "CASE WHEN l.unsettled THEN 'left, unsettled' WHEN l.state = 'in' THEN 'left' END",
+        "CASE WHEN l.state = 'in' THEN 'left' END",
+        "owed",
+    ),
+    Mutant(
+        "rows that contradict each other are sent",
+        "diff.py",
+        "(s.unfit IS NOT NULL OR s.conflicting OR judged.src <> s.src)",
+        "(s.unfit IS NOT NULL OR judged.src <> s.src)",
+        "owed ledger",
+    ),
+    Mutant(
+        "a removal takes out whom the plan wants in",
+        "diff.py",
+        "list(x) FILTER (same_form(x) NOT IN (SELECT identifier FROM carried))",
+        "list(x)",
+        "guards owed mapping history conformance destinations/test_moengage",
+    ),
+    Mutant(
+        "events that an earlier plan left are forgotten",
+        "events.py",
+        'rows(connection, "SELECT plan FROM open_plans ORDER BY opened DESC")',
+        "[]",
+        "conformance chaos",
+    ),
+    Mutant(
+        "a refusal of a first attempt counts as a credit",
+        "destinations/crowdtwist_activities.py",
+        'if operation.repeated or response.extensions.get("repeated"):',
+        "if True:",
+        "destinations/test_crowdtwist_activities",
+    ),
+    Mutant(
+        "the day's budget is new in every run",
+        "limits.py",
+        "used = sum(calls for day, calls in self._days.items() if day >= today)",
+        "used = 0",
+        "limits",
+    ),
+    Mutant(
+        "a pause is forgotten when the run ends",
+        "limits.py",
+        "            self._paused_until = until\n            self._write()\n",
+        "            self._paused_until = until\n",
+        "limits wire",
+    ),
+    Mutant(
+        "a retry takes the snapshot anew",
+        "snapshot.py",
+        "if written_by == run:",
+        "if False:",
+        "snapshot",
+    ),
+    Mutant(
+        "a file is written in its place",
+        "state.py",
+        '    draft = folder(path.parent) / f".{path.name}.{os.getpid()}.{os.urandom(4).hex()}.tmp"',
+        "    draft = folder(path.parent) / path.name",
+        "snapshot ledger owed",
+    ),
+    Mutant(
+        "credentials travel over http",
+        "destinations/base.py",
+        'if parts.scheme == "http" and not _loopback(parts.hostname):',
+        "if False:",
+        "wire",
+    ),
+    Mutant(
+        "a stopped query counts as a failed one",
+        "engines/duckdb.py",
+        'if "interrupted" not in str(error):',
+        "if True:",
+        "found_by_chaos",
+    ),
+)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.mutants", description=__doc__)
+    parser.add_argument("--only", default="", help="only mutants whose name or file holds this")
+    only = parser.parse_args(arguments).only
+    chosen = [mutant for mutant in MUTANTS if only in mutant.name or only in mutant.file]
+    with tempfile.TemporaryDirectory(prefix="mutants-") as folder:
+        survivors = [mutant.name for mutant in chosen if not _caught(mutant, Path(folder) / "tree")]
+    print(f"{len(chosen) - len(survivors)} of {len(chosen)} mutants caught")
+    return 1 if survivors else 0
+
+
+def _caught(mutant: Mutant, tree: Path) -> bool:
+    """Whether a test fails in a copy of the tree that is broken in this one way."""
+    for name in COPIED:
+        source = ROOT / name
+        if source.is_dir():
+            shutil.copytree(source, tree / name, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copy(source, tree / name)
+    try:
+        path = tree / "zeotap_pipelines" / mutant.file
+        text = path.read_text(encoding="utf-8")
+        if text.count(mutant.old) != 1:
+            print(f"STALE     {mutant.name}: the text is {text.count(mutant.old)} times in {mutant.file}", flush=True)
+            return False
+        path.write_text(text.replace(mutant.old, mutant.new), encoding="utf-8")
+        said = _tested(mutant, tree)
+        print(f"{'caught' if said else 'SURVIVED':<9} {mutant.name}{said and ': ' + said}", flush=True)
+        return bool(said)
+    finally:
+        shutil.rmtree(tree)
+
+
+def _tested(mutant: Mutant, tree: Path) -> str:
+    """Return the test that caught the mutant, or nothing."""
+    # The modules one by one: the quick ones, which are named first, catch most.
+    for name in mutant.tests.split():
+        module = name + ".py" if "/" in name else f"test_{name}.py"
+        command = [
+            sys.executable,
+            "-m",
+            "pytest",
+            "-x",
+            "-q",
+            "-p",
+            "no:cacheprovider",
+            f"zeotap_pipelines_tests/{module}",
+        ]
+        environment = {**os.environ, "PYTHONPATH": str(tree), "PYTHONDONTWRITEBYTECODE": "1"}
+        try:
+            done = subprocess.run(
+                command, cwd=tree, env=environment, capture_output=True, text=True, timeout=TOO_LONG, check=False
+            )
+        except subprocess.TimeoutExpired:
+            return f"{module} hangs"
+        if found := re.search(r"^(?:FAILED|ERROR) \S*?::(\S+)", done.stdout, re.MULTILINE):
+            return found.group(1)
+        if done.returncode not in (0, 5):
+            return (done.stdout.strip().splitlines() or done.stderr.strip().splitlines() or ["the tests do not start"])[
+                -1
+            ]
+    return ""
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,265 @@
+"""The commands over a project of its own and a sandbox over real HTTP; and the same as jobs."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pytest
+
+from zeotap_pipelines.cli import main, parser
+from zeotap_pipelines.declared import Declared
+from zeotap_pipelines.jobs import jobs
+from zeotap_pipelines.sandbox import CLIENT_SECRET, CROWDTWIST_API_KEY, Fault, Sandbox
+from zeotap_pipelines_tests.project import DAYS, Project, members
+
+ONE, TWO, *_ = DAYS
+GROUP = "kognitiv/main/promotional_member_group/ACTIVE-90D"
+CANARY = "70471100"
+OPERATIONS = Path(__file__).resolve().parents[1] / "docs" / "operations.md"
+
+CROWDTWIST = """\
+type: zeotap_pipelines.CrowdTwistConnection
+attributes:
+  name: crowdtwist
+  account: main
+  base_url: "{{ env('PROJECT_CROWDTWIST') }}"
+  api_key: PROJECT_API_KEY
+  retries: 0
+"""
+CREDITS = """\
+type: zeotap_pipelines.CrowdTwistActivitySync
+attributes:
+  name: people_to_credits
+  audience: people
+  connection: crowdtwist
+  stream: visits
+  mapping:
+    event_id: {template: "visit of {person}"}
+    user_id: {template: "{person}@example.com"}
+    activity_id: {constant: "1001"}
+"""
+CREDIT_CHAIN = (("snapshots", "people"), ("diffs", "people_to_credits"), ("syncs", "people_to_credits"))
+
+
+@pytest.fixture
+def zeotap(project: Project, capsys: pytest.CaptureFixture[str]) -> Any:
+    """Run a command in the project and return what it said; its status must be the one that is expected."""
+
+    def run(*arguments: str, status: int = 0) -> str:
+        capsys.readouterr()
+        found = main([*arguments, "--project", str(project.root)])
+        out, err = capsys.readouterr()
+        assert found == status, out + err
+        assert CLIENT_SECRET not in out + err and "Traceback" not in err
+        return out + err
+
+    return run
+
+
+@pytest.fixture
+def credits(project: Project, group: Sandbox, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Project:
+    """A project that credits every visit too, whose answers get lost."""
+    monkeypatch.setenv("PROJECT_CROWDTWIST", os.environ["PROJECT_KOGNITIV"].replace("kognitiv", "crowdtwist"))
+    monkeypatch.setenv("PROJECT_API_KEY", CROWDTWIST_API_KEY)
+    project.declare("crowdtwist", CROWDTWIST)
+    project.declare("people_to_credits", CREDITS)
+    for person in (CANARY, "2"):
+        group.crowdtwist.put_user(email_address=f"{person}@example.com", first_name="A", last_name="B")
+    project.seen({ONE: [CANARY, "2"]})
+    return project
+
+
+def test_testing_names_what_is_right_and_what_is_wrong(project: Project, group: Sandbox, zeotap: Any) -> None:
+    said = zeotap("test")
+    assert "kognitiv: host and credentials are right" in said and "sync people_to_group: promotional member" in said
+    project.change("people_to_group", ("ACTIVE-90D", "LOST"))
+    assert "sync people_to_group: FAILED" in zeotap("test", "kognitiv", status=1)
+    found = json.loads(zeotap("test", "--json", status=1))
+    assert [one["passed"] for one in found] == [True, False]
+    assert "did you mean 'kognitiv'?" in zeotap("test", "kognitv", status=1)
+
+
+def test_a_secret_that_is_not_set_is_named_and_never_shown(
+    project: Project, zeotap: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("PROJECT_SECRET")
+    assert "PROJECT_SECRET" in zeotap("test", status=1)
+    monkeypatch.setenv("PROJECT_SECRET", "canary-of-a-secret")
+    said = zeotap("test", status=1)
+    assert "client_secret" in said and "canary-of-a-secret" not in said
+
+
+def test_a_name_that_does_not_exist_is_one_sentence_and_status_1(zeotap: Any) -> None:
+    said = zeotap("status", "people_to_grop", status=1)
+    assert said == "FixDeclaration: sync 'people_to_grop' does not exist; did you mean 'people_to_group'?\n"
+
+
+def test_a_folder_without_a_project_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["status", "--project", str(tmp_path)]) == 1
+    assert "lies in no project" in capsys.readouterr().err
+
+
+def test_a_document_that_can_not_be_used_is_named_with_its_line(project: Project, zeotap: Any) -> None:
+    project.change("people_to_group", ("mode: mirror", "mode: merge"))
+    assert re.search(r"people_to_group/defs.yaml:\d+: .*merge", zeotap("status", status=1))
+
+
+def test_how_a_sync_stands_and_why_a_key_is_in(project: Project, zeotap: Any) -> None:
+    assert "people_to_group" in zeotap("status")
+    project.seen({ONE: ["1", "2"], TWO: ["2"]})
+    project.run(day=ONE)
+    [found] = json.loads(zeotap("status", "--json"))
+    assert (found["address"], found["told"], found["mark"], found["in_doubt"]) == (GROUP, 2, ONE, 0)
+    assert f"- in the audience at {ONE}" in zeotap("explain", "people_to_group", "1")
+    project.run(day=TWO)
+    assert "was told to drop it" in zeotap("explain", "people_to_group", "1")
+
+
+def test_rows_in_doubt_are_listed_masked_and_decided(credits: Project, group: Sandbox, zeotap: Any) -> None:
+    assert "is in doubt" in zeotap("doubts", "people_to_credits")
+    group.faults.add(Fault(kind="reset_after", method="POST", path="/activities"))
+    credits.run(*CREDIT_CHAIN, day=ONE)
+    group.faults.clear()
+    said = zeotap("doubts", "people_to_credits")
+    assert CANARY not in said
+    ids = [one["id"] for one in json.loads(zeotap("doubts", "people_to_credits", "--json"))]
+    assert len(ids) == 2
+    who = ("--by", "me", "--reason", "asked them")
+    said = zeotap("decide", "people_to_credits", "--ids", ids[0], "--was-sent", *who)
+    assert said == "1 rows of people_to_credits count as sent\n"
+    assert "no row in doubt has the id" in zeotap("decide", "people_to_credits", "--ids", "x", "--drop", *who, status=1)
+    assert "are asked again" in zeotap("decide", "people_to_credits", "--all", "--resend", *who)
+    credits.run(*CREDIT_CHAIN, day=ONE)
+    assert "is in doubt" not in zeotap("status") and len(group.crowdtwist.credits()) == 3
+
+
+def test_adopting_and_telling_again(project: Project, group: Sandbox, zeotap: Any, tmp_path: Path) -> None:
+    group.kognitiv.put_members("ACTIVE-90D", "1")
+    (tmp_path / "keys.csv").write_text("member_internal_id\n1\n")
+    said = zeotap("adopt", "people_to_group", "--keys", str(tmp_path / "keys.csv"))
+    assert said == f"1 keys count as told to {GROUP}, 0 were known already\n"
+    project.seen({ONE: ["1", "2"]})
+    assert project.run(day=ONE).metadata()["asked"] == 1
+    assert "tells its target everything again" in zeotap("reassert", "people_to_group")
+    assert project.run(day=ONE).metadata()["asked"] == 2
+
+
+def test_a_target_whose_sync_is_gone_is_listed_and_emptied(project: Project, group: Sandbox, zeotap: Any) -> None:
+    assert "has a sync" in zeotap("orphans")
+    project.seen({ONE: ["1", "2"]})
+    project.run(day=ONE)
+    assert "take the sync out" in zeotap("decommission", GROUP, status=1)
+    project.file("people_to_group").unlink()
+    assert GROUP in zeotap("orphans")
+    assert "2 members were removed" in zeotap("decommission", GROUP)
+    assert members(group) == set()
+
+
+def test_old_files_are_deleted_on_request_only(project: Project, zeotap: Any) -> None:
+    assert "say what to delete" in zeotap("retention", status=1)
+    project.seen({ONE: ["1"]})
+    project.run(day=ONE)
+    said = zeotap("retention", "--snapshots", "1", "--plans", "1", "--outcomes", "1", "--dry-run")
+    assert said == "0 snapshots, 0 plans, 0 outcomes (0 bytes) would be deleted\n"
+
+
+def test_a_person_is_removed_at_the_service_and_erased_here(project: Project, group: Sandbox, zeotap: Any) -> None:
+    project.seen({ONE: [CANARY, "2"]})
+    project.run(day=ONE)
+    said = zeotap("forget", CANARY, status=1)
+    assert "nothing was erased" in said and GROUP in said and "--remove-at-service" in said
+    said = zeotap("forget", CANARY, "--remove-at-service")
+    assert f"removed at {GROUP}" in said and "erased 1 rows of 1 snapshots" in said
+    assert members(group) == {"2"}
+    assert "nothing that is kept here" in zeotap("forget", CANARY)
+
+
+def test_a_person_whom_a_service_still_holds_is_erased_only_with_a_word(
+    credits: Project, group: Sandbox, zeotap: Any, tmp_path: Path
+) -> None:
+    credits.run(*CREDIT_CHAIN, day=ONE)
+    said = zeotap("forget", f"{CANARY}@example.com", "--remove-at-service", status=1)
+    assert "ask the service to erase it" in said
+    assert "still held" in zeotap("forget", f"{CANARY}@example.com", "--yes")
+    credits.run(*CREDIT_CHAIN, day=ONE)
+    assert len(group.crowdtwist.credits()) == 2, "the source has the person still"
+
+
+def test_a_removal_that_the_service_refuses_erases_nothing(project: Project, group: Sandbox, zeotap: Any) -> None:
+    project.seen({ONE: [CANARY, "2"]})
+    project.run(day=ONE)
+    group.faults.add(Fault(kind="status", status=400, method="DELETE"))
+    assert "were not removed" in zeotap("forget", CANARY, "--remove-at-service", status=1)
+    group.faults.clear()
+    assert "still held" in zeotap("forget", CANARY, status=1)
+
+
+class Office:
+    """The jobs of a project, as the UI runs them."""
+
+    def __init__(self, project: Project) -> None:
+        tree = project.load().component_tree
+        assert tree is not None
+        self.project = project
+        self.jobs = {job.name: job for job in jobs(Declared(tree))}
+
+    def run(self, name: str, **config: Any) -> tuple[bool, str]:
+        job = self.jobs[name]
+        [op] = [node.name for node in job.graph.node_defs]
+        run_config = {
+            "ops": {op: {"config": config}},
+            "loggers": {"console": {"config": {"log_level": "CRITICAL"}}},
+        }
+        result = job.execute_in_process(run_config=run_config, instance=self.project.instance, raise_on_error=False)
+        failed = [event.step_failure_data for event in result.all_events if event.is_step_failure]
+        said = [one.user_failure_data.description if one.user_failure_data else str(one.error) for one in failed]
+        return result.success, "\n".join(str(one) for one in said)
+
+
+def test_every_job_does_what_its_command_does(credits: Project, group: Sandbox, zeotap: Any, tmp_path: Path) -> None:
+    office = Office(credits)
+    assert office.run("connection_tests") == (True, "")
+    passed, said = office.run("connection_tests", names=["nobody"])
+    assert not passed and "connection 'nobody' does not exist" in said
+    group.faults.add(Fault(kind="reset_after", method="POST", path="/activities"))
+    credits.run(*CREDIT_CHAIN, day=ONE)
+    group.faults.clear()
+    word = {"sync": "people_to_credits", "by": "me", "reason": "asked them"}
+    assert "say which rows" in office.run("decide_doubts", **word, decision="drop")[1]
+    assert "decision is one of" in office.run("decide_doubts", **word, decision="burn", everything=True)[1]
+    assert office.run("decide_doubts", **word, decision="drop", everything=True)[0]
+    assert "is in doubt" in zeotap("doubts", "people_to_credits")
+    (tmp_path / "keys.csv").write_text("member_internal_id\n1\n")
+    assert office.run("adopt", sync="people_to_group", keys=str(tmp_path / "keys.csv"))[0]
+    assert office.run("reassert", sync="people_to_group")[0]
+    assert "happen twice" in office.run("reassert", sync="people_to_credits")[1]
+    assert "take the sync out" in office.run("decommission", address=GROUP)[1]
+    assert office.run("retention", snapshots=1, dry_run=True)[0]
+
+
+def test_the_jobs_stand_beside_the_assets(project: Project) -> None:
+    loaded = project.load()
+    assert loaded.component_tree is not None
+    merged = dg.Definitions.merge(loaded, dg.Definitions(jobs=jobs(Declared(loaded.component_tree))))
+    names = {job.name for job in merged.resolve_all_job_defs()}
+    assert names >= {"connection_tests", "decide_doubts", "reassert", "adopt", "decommission", "retention"}
+
+
+def test_every_command_and_option_is_documented_and_nothing_else_is() -> None:
+    text = OPERATIONS.read_text()
+    [commands] = [action for action in parser()._actions if isinstance(action, argparse._SubParsersAction)]
+    assert set(re.findall(r"`zeotap ([a-z]+)", text)) == set(commands.choices)
+    project = {name for name, one in commands.choices.items() if "--project" in one._option_string_actions}
+    options = {
+        option
+        for name in project
+        for option in commands.choices[name]._option_string_actions
+        if option.startswith("--") and option != "--help"
+    }
+    assert set(re.findall(r"(--[a-z-]+)", text)) == options

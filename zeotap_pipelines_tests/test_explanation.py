@@ -1,0 +1,135 @@
+"""Explaining one key, listing what has no sync, and how a sync stands."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from zeotap_pipelines import by_hand
+from zeotap_pipelines.errors import FixDeclaration, TryAgainLater
+from zeotap_pipelines.explanation import explain
+from zeotap_pipelines.model import Fate, Mode
+from zeotap_pipelines.orphans import find_orphan, orphans
+from zeotap_pipelines.sandbox import Fault
+from zeotap_pipelines.status import status
+from zeotap_pipelines.sync import Guards
+from zeotap_pipelines_tests import specimens
+from zeotap_pipelines_tests.world import Rows, World, day
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> World:
+    return World(tmp_path)
+
+
+def sentences(world: World, key: str) -> str:
+    return "\n".join(explain(world.sync, key, world.state).sentences())
+
+
+def test_a_key_is_explained_from_the_audience_to_the_service(world: World) -> None:
+    trip = world.trip()
+    world.deliver(["1", "2"], trip=trip)
+    said = sentences(world, " 1")
+    assert f"in the audience at {day(0).key}" in said
+    assert "the target was told to hold it: 2026-11-21T08:00:00" in said
+    assert f"at {day(0).key}, run {trip.run}" in said
+    assert f"add was accepted; plan {world.standing.plans[0][1]}, run {trip.run}" in said
+    world.deliver(["2"], day(1))
+    said = sentences(world, "1")
+    assert f"not in the audience at {day(1).key}" in said and "was told to drop it" in said
+    assert "remove (left: left)" in said
+    assert said.index("add was accepted") < said.index("remove was accepted"), "the oldest first"
+
+
+def test_a_key_that_nobody_knows_is_said_to_be_unknown(world: World) -> None:
+    assert sentences(world, "9") == (
+        "no snapshot is on file, so nobody knows whether the audience has it\nthe target was never told of it"
+    )
+
+
+def test_a_row_that_is_set_aside_says_why(world: World) -> None:
+    world.renamed(guards=Guards(max_set_aside_percent=100))
+    world.deliver(Rows({"customer": ["1", "..", "2"]}))
+    assert "but set aside: member_internal_id consists of dots" in sentences(world, "..")
+
+
+def test_a_refusal_and_an_open_question_are_told(world: World) -> None:
+    world.sandbox.faults.add(Fault(kind="reset_after", method="PUT", path="/2$"))
+    world.deliver(["stranger", "2"])
+    assert f"refused to add at {day(0).key}" in sentences(world, "stranger")
+    assert "no answer is known" in sentences(world, "2")
+
+
+def test_an_event_is_explained_by_its_id_and_a_renamed_sync_keeps_its_history(tmp_path: Path) -> None:
+    world = World(tmp_path, specimens.credit())
+    world.deliver(["ann"])
+    world.renamed(name="another")
+    assert "insert was accepted" in sentences(world, "ann")
+
+
+def test_a_target_whose_sync_is_gone_is_listed_and_emptied_only_of_what_was_put_into_it(world: World) -> None:
+    world.sandbox.kognitiv.put_members("ACTIVE-90D", "old")
+    world.deliver(["1", "2"])
+    assert orphans(world.state, [world.sync]) == []
+    [orphan] = orphans(world.state, [])
+    assert (orphan.address, orphan.told, orphan.decommissioned) == (str(world.sync.address), 2, None)
+    with pytest.raises(FixDeclaration, match="is the target of sync sync"):
+        find_orphan(world.state, [world.sync], orphan.address)
+    with pytest.raises(FixDeclaration, match="was ever told anything"):
+        find_orphan(world.state, [], "kognitiv/demo/promotional_member_group/other")
+    gone = find_orphan(world.state, [], orphan.address)
+    assert "2 members were removed" in by_hand.decommission(gone, world.trip())
+    assert world.held == {"old"}
+    [orphan] = orphans(world.state, [])
+    assert orphan.told == 0 and orphan.decommissioned
+    assert "0 members were removed" in by_hand.decommission(gone, world.trip())
+
+
+@pytest.mark.parametrize("specimen", specimens.MAIN, ids=lambda one: one.name)
+def test_any_target_can_be_given_up(tmp_path: Path, specimen: specimens.Example) -> None:
+    world = World(tmp_path, specimen)
+    world.deliver(["ann", "bob"])
+    before = world.held
+    [orphan] = orphans(world.state, [])
+    said = by_hand.decommission(find_orphan(world.state, [], orphan.address), world.trip())
+    if specimen.mode is Mode.MIRROR:
+        assert "2 members were removed" in said and not world.held
+    else:
+        assert "can't be asked to remove" in said and world.held == before
+    assert orphans(world.state, [])[0].decommissioned
+    assert not world.sandbox.violations
+
+
+def test_a_target_that_could_not_be_emptied_is_not_given_up(world: World) -> None:
+    world.deliver(["1", "2"])
+    world.sandbox.faults.add(Fault(kind="status", status=400, method="DELETE", path="/2$"))
+    with pytest.raises(TryAgainLater, match=r"1 members .* were not removed"):
+        by_hand.decommission(find_orphan(world.state, [], str(world.sync.address)), world.trip())
+    assert orphans(world.state, [])[0].decommissioned is None
+    world.sandbox.faults.clear()
+    by_hand.decommission(find_orphan(world.state, [], str(world.sync.address)), world.trip())
+    assert world.held == set()
+
+
+def test_how_a_sync_stands_counts_what_is_told_open_and_used(tmp_path: Path) -> None:
+    world = World(tmp_path, specimens.target_group(Mode.MIRROR))
+    found = status(world.sync, world.state, world.clock.now())
+    assert (found.told, found.mark, found.calls_today) == (0, None, 0)
+    world.connection = specimens.agillic(unique_active_recipients=1000)
+    world.deliver(["ann", "bob"])
+    found = status(world.sync, world.state, world.clock.now())
+    assert (found.told, found.mark, found.unsettled, found.in_doubt, found.open_tasks) == (2, day(0).key, 0, 0, 0)
+    assert found.calls_today == len([one for one in world.sandbox.log if "token" not in one.target])
+    assert found.paused_until is None
+
+
+def test_how_a_sync_stands_names_doubts_and_pauses(tmp_path: Path) -> None:
+    world = World(tmp_path, specimens.credit())
+    world.sandbox.faults.add(Fault(kind="reset_after", method="POST", nth=1))
+    world.sandbox.faults.add(Fault(kind="status", status=429, method="POST", nth=2, retry_after=3600))
+    assert world.deliver(["a", "b"]).fates[Fate.IN_DOUBT] == 1
+    found = status(world.sync, world.state, world.clock.now())
+    assert found.in_doubt == 1 and found.paused_until
+    world.clock.pass_(7200)
+    assert status(world.sync, world.state, world.clock.now()).paused_until is None
