@@ -29,7 +29,7 @@ from .clock import SYSTEM, Clock
 from .destinations.base import Connection, Target, Visit
 from .discretion import discreet, secrets
 from .engines.duckdb import first_line, rows
-from .errors import ApprovePlan, AskForRestore, MakePlanAgain, RepairState, TryAgainLater, ZeotapError
+from .errors import ApprovePlan, AskForRestore, FixTarget, MakePlanAgain, RepairState, TryAgainLater, ZeotapError
 from .journal import Journal
 from .ledger import Ledger, Standing
 from .limits import Pacer
@@ -40,7 +40,7 @@ from .rendering import key
 from .state import State
 from .sync import Sync
 from .tasks import OpenTasks
-from .wire import Interrupted, Wire, connect
+from .wire import Held, Interrupted, Wire, connect
 
 T = TypeVar("T")
 
@@ -52,6 +52,9 @@ GIVE_UP_AFTER = 20
 
 GIVE_UP_UNREACHED = 3
 """So many in a row that could not even be sent."""
+
+HOPELESS = 20
+"""So many rows refused alone, after their batches were, and none accepted: the request is at fault, not the rows."""
 
 STOPPED = "the run was stopped; what is left is owed"
 
@@ -257,6 +260,7 @@ class _Delivery:
         self._secrets = secrets(trip.connection)
         self._halt: Exception | None = None
         self._silent = self._unreached = 0
+        self._alone: list[tuple[Batch, bool]] = []  # Rows that were refused alone, after a batch was.
         self._tasks = OpenTasks(trip.state.account(sync.address) / "tasks.jsonl")
         self._pending: list[Batch] = []  # Written down as asked, not yet given to a conversation.
 
@@ -349,7 +353,33 @@ class _Delivery:
 
     async def _hold(self, wire: Wire, batch: Batch) -> None:
         """Hold the conversation of *batch*, in halves where the service refuses it as a whole."""
+        waiting, alone = [(batch, False)], False
+        while waiting:
+            # Whoever was refused alone may have neighbours like him: what is largest tells more.
+            place = max(range(len(waiting)), key=lambda n: len(waiting[n][0])) if alone else -1
+            part, unsure = waiting.pop(place)
+            if part is not batch and self._halt is not None:
+                self._answered(part, Receipt(Outcome(Fate.DEFERRED, "not reached")), count=False)
+                continue
+            if part is not batch:
+                part = Batch(part.operations, self._moment())
+                self._journal.asked(self._plan.id, part.rows, part.at.isoformat())
+            held = await self._converse(wire, part)
+            unsure = unsure or held.unsure
+            if held.receipt.split and len(part) > 1 and held.halt is None:
+                middle = len(part) // 2
+                halves = (part.operations[middle:], part.operations[:middle])
+                waiting += [(Batch(half, part.at), unsure) for half in halves]
+                alone = False
+                continue
+            self._answered(part, held.receipt, unsure=unsure)
+            self._give_up(held)
+            alone = len(part) == 1 < len(batch) and held.receipt.outcome(part.operations[0]).fate is Fate.REJECTED
+            if alone:
+                self._lose_hope(part, held.receipt, unsure)
 
+    async def _converse(self, wire: Wire, batch: Batch) -> Held:
+        """Hold one conversation, and remember the tasks that it leaves open."""
         started: list[str] = []
 
         def remember(task: str) -> None:
@@ -365,17 +395,10 @@ class _Delivery:
             raise
         if held.receipt.split or held.receipt.everyone.fate in (Fate.ACCEPTED, Fate.REJECTED):
             self._tasks.ended(started)
-        if held.receipt.split and len(batch) > 1 and held.halt is None:
-            middle = len(batch) // 2
-            for half in (batch.operations[:middle], batch.operations[middle:]):
-                if self._halt is not None:
-                    self._answered(Batch(half, batch.at), Receipt(Outcome(Fate.DEFERRED, "not reached")), count=False)
-                    continue
-                again = Batch(half, self._moment())
-                self._journal.asked(self._plan.id, again.rows, again.at.isoformat())
-                await self._hold(wire, again)
-            return
-        self._answered(batch, held.receipt, unsure=held.unsure)
+        return held
+
+    def _give_up(self, held: Held) -> None:
+        """End the run where *held* says so, or where too many conversations ended like it."""
         if held.halt is not None:
             self._halt = self._halt or held.halt
         silent = held.receipt.everyone.fate in (Fate.DEFERRED, Fate.IN_DOUBT)
@@ -386,6 +409,23 @@ class _Delivery:
             self._halt = TryAgainLater(
                 f"{service} gives no usable answer ({held.receipt.everyone.reason}): the rest waits"
             )
+
+    def _lose_hope(self, batch: Batch, receipt: Receipt, unsure: bool) -> None:
+        """
+        End the run when row after row is refused alone and none is taken: the request is at fault.
+
+        The rows are owed again, since they were never looked at.
+        """
+        self._alone.append((batch, unsure))
+        if self._halt is not None or self._summary.fates[Fate.ACCEPTED] or len(self._alone) < HOPELESS:
+            return
+        service = self._trip.connection.service
+        reason = discreet(receipt, batch, self._secrets).outcome(batch.operations[0]).reason
+        for refused, doubtful in self._alone:
+            outcome = Outcome(Fate.DEFERRED, "refused like every other row", untouched=True)
+            self._answered(refused, Receipt(outcome), unsure=doubtful, count=False)
+        self._summary.fates += Counter({Fate.DEFERRED: len(self._alone), Fate.REJECTED: -len(self._alone)})
+        self._halt = FixTarget(f"{service} refuses whatever {self._sync.name} asks, row by row: {reason}")
 
     def _answered(self, batch: Batch, receipt: Receipt, *, unsure: bool = False, count: bool = True) -> None:
         receipt = discreet(receipt, batch, self._secrets)

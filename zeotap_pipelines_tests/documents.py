@@ -103,7 +103,9 @@ PLACES = [
 ]
 """Where a user finds the value of a setting."""
 
-KOGNITIV, CROWDTWIST, AGILLIC = (f"test_documents_{name}.py::" for name in ("kognitiv", "crowdtwist", "agillic"))
+KOGNITIV, CROWDTWIST, AGILLIC, GROUPS = (
+    f"test_documents_{name}.py::" for name in ("kognitiv", "crowdtwist", "agillic", "agillic_groups")
+)
 
 TROUBLES = [
     # The entries under "Troubleshooting", each with the remedy's words in the code and a test that runs into them.
@@ -226,17 +228,17 @@ TROUBLES = [
     (
         "Agillic: target group not found: names are case-sensitive",
         "see Audiences > Target Groups",
-        f"{AGILLIC}test_a_group_that_can_not_be_written_to_is_named_before_anybody_is_upserted",
+        f"{GROUPS}test_a_group_that_can_not_be_written_to_is_named_before_anybody_is_upserted",
     ),
     (
         "Agillic: target group not found: dynamic groups are read-only",
         "dynamic groups are read-only via the API",
-        f"{AGILLIC}test_a_group_that_can_not_be_written_to_is_named_before_anybody_is_upserted",
+        f"{GROUPS}test_a_group_that_can_not_be_written_to_is_named_before_anybody_is_upserted",
     ),
     (
         "Agillic: one-to-many table not found: ids are case-sensitive",
         "table ids are case-sensitive",
-        f"{AGILLIC}test_a_table_in_other_letters_is_named_before_anything_is_sent",
+        f"{GROUPS}test_a_table_in_other_letters_is_named_before_anything_is_sent",
     ),
     (
         "Agillic: rate limit exceeded (429)",

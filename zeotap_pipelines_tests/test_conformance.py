@@ -7,10 +7,11 @@ from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
+import httpx
 import pytest
 
 from zeotap_pipelines.destinations.base import Target
-from zeotap_pipelines.errors import FixDeclaration
+from zeotap_pipelines.errors import FixDeclaration, FixTarget
 from zeotap_pipelines.model import Fate, Mode
 from zeotap_pipelines.sandbox import Fault
 from zeotap_pipelines_tests.specimens import (
@@ -270,6 +271,49 @@ def test_no_event_is_too_odd_to_be_credited_once(tmp_path: Path, connection) -> 
     assert world.deliver([*AWKWARD, "Event", "event", "event "]).fates == {Fate.ACCEPTED: len(AWKWARD) + 3}
     assert world.held == {*AWKWARD, "Event", "event", "event "}, "events are compared byte for byte"
     assert not world.sandbox.violations
+
+
+HALVED = [cohort(Mode.ADD), recipients(Mode.UPSERT), target_group(Mode.MIRROR), table()]
+
+
+@pytest.mark.parametrize("example", HALVED, ids=lambda example: example.name)
+def test_a_service_that_refuses_every_batch_ends_the_run_and_everybody_stays_owed(
+    tmp_path: Path, example: Example
+) -> None:
+    world = World(tmp_path, example)
+    world.sandbox.faults.add(Fault(kind="status", status=400, method="POST", path=example.asks, body="no such field"))
+    summary = world.deliver([f"m{number}" for number in range(1_000)])
+    assert isinstance(summary.error, FixTarget)
+    assert example.target.service in str(summary.error).lower() and "no such field" in str(summary.error)
+    assert summary.calls < 400
+    world.sandbox.faults.clear()
+    assert world.carry_out().complete
+    assert len(world.held) >= 1_000 - 20
+    assert not world.sandbox.violations
+
+
+class Picky(httpx.AsyncBaseTransport):
+    """Refuses every request that names somebody bad."""
+
+    def __init__(self, inner: httpx.AsyncBaseTransport) -> None:
+        self._inner = inner
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        if b"bad" in await request.aread():
+            return httpx.Response(400, json={"message": "a field is malformed"})
+        return await self._inner.handle_async_request(request)
+
+
+@pytest.mark.parametrize("example", HALVED, ids=lambda example: example.name)
+def test_many_bad_rows_in_a_row_are_told_from_a_bad_request(tmp_path: Path, example: Example) -> None:
+    world = World(tmp_path, example)
+    bad, good = [f"bad{number}" for number in range(40)], [f"m{number}" for number in range(400)]
+    picky = world.trip()
+    assert picky.transport is not None
+    summary = world.deliver([*bad, *good], trip=replace(picky, transport=Picky(picky.transport)))
+    assert summary.fates == {Fate.ACCEPTED: len(good), Fate.REJECTED: len(bad)}
+    assert summary.complete
+    assert world.held == set(good)
 
 
 @pytest.mark.slow

@@ -13,7 +13,7 @@ from ..destinations.agillic_tables import AgillicTable
 from .connection import ConnectionDeclaration, declared
 from .crowdtwist import Stream
 from .scaffolding import Example
-from .sync import Sync, mode_of
+from .sync import Sync, mapping_of, mode_of
 
 AgillicConnection = declared(Agillic)
 
@@ -95,6 +95,7 @@ class AgillicRecipientSync(Sync):
     update_checks_existence: Annotated[
         bool, dg.Resolver.default(description="Update mode asks first whether the recipient exists")
     ] = True
+    mapping: mapping_of(AgillicRecipients)  # type: ignore[valid-type]
     mode: mode_of(AgillicRecipients) = "upsert"  # type: ignore[valid-type]
 
     def target(self, connection: ConnectionDeclaration) -> AgillicRecipients:
@@ -118,6 +119,7 @@ class AgillicTargetGroupSync(Sync):
     recipient_id_field: IdField = "EMAIL"
     date_format: DateFormat = "dd.MM.yyyy"
     task_deadline: Deadline = 900.0
+    mapping: mapping_of(AgillicTargetGroup)  # type: ignore[valid-type]
     mode: mode_of(AgillicTargetGroup) = "mirror"  # type: ignore[valid-type]
 
     def target(self, connection: ConnectionDeclaration) -> AgillicTargetGroup:
@@ -142,6 +144,7 @@ class AgillicTableSync(Sync):
     recipient_id_field: IdField = "EMAIL"
     date_format: DateFormat = "dd.MM.yyyy"
     task_deadline: Deadline = 900.0
+    mapping: mapping_of(AgillicTable)  # type: ignore[valid-type]
     mode: mode_of(AgillicTable) = "upsert"  # type: ignore[valid-type]
 
     def target(self, connection: ConnectionDeclaration) -> AgillicTable:

@@ -10,7 +10,7 @@ from ..destinations.crowdtwist import CrowdTwist, UserProfile
 from ..destinations.crowdtwist_activities import ActivityCredit
 from .connection import ConnectionDeclaration, declared
 from .scaffolding import Example
-from .sync import Sync, mode_of
+from .sync import Sync, mapping_of, mode_of
 
 CrowdTwistConnection = declared(CrowdTwist)
 
@@ -75,6 +75,7 @@ class CrowdTwistUserSync(Sync):
     target_type = UserProfile
 
     stream: Stream
+    mapping: mapping_of(UserProfile)  # type: ignore[valid-type]
     mode: mode_of(UserProfile) = "upsert"  # type: ignore[valid-type]
 
     def target(self, connection: ConnectionDeclaration) -> UserProfile:
@@ -89,6 +90,7 @@ class CrowdTwistActivitySync(Sync):
     target_type = ActivityCredit
 
     stream: Stream
+    mapping: mapping_of(ActivityCredit)  # type: ignore[valid-type]
     mode: mode_of(ActivityCredit) = "insert"  # type: ignore[valid-type]
     safe_statuses: Annotated[
         list[int],

@@ -9,7 +9,7 @@ import dagster as dg
 from ..destinations.kognitiv import Kognitiv, PromotionalMemberGroup
 from .connection import ConnectionDeclaration, declared
 from .scaffolding import Example
-from .sync import Sync, mode_of
+from .sync import Sync, mapping_of, mode_of
 
 KognitivConnection = declared(Kognitiv)
 
@@ -41,6 +41,7 @@ class KognitivGroupSync(Sync):
     target_type = PromotionalMemberGroup
 
     group: Annotated[str, dg.Resolver.default(description="External reference of the promotional member group")]
+    mapping: mapping_of(PromotionalMemberGroup)  # type: ignore[valid-type]
     mode: mode_of(PromotionalMemberGroup) = "mirror"  # type: ignore[valid-type]
 
     def target(self, connection: ConnectionDeclaration) -> PromotionalMemberGroup:

@@ -9,7 +9,7 @@ import dagster as dg
 from ..destinations.moengage import Cohort, MoEngage
 from .connection import ConnectionDeclaration, declared
 from .scaffolding import Example
-from .sync import Sync, mode_of
+from .sync import Sync, mapping_of, mode_of
 
 MoEngageConnection = declared(MoEngage)
 
@@ -54,6 +54,7 @@ class MoEngageCohortSync(Sync):
             json_schema_extra={"enum": SYNC_TYPES},
         ),
     ] = "periodic"
+    mapping: mapping_of(Cohort)  # type: ignore[valid-type]
     mode: mode_of(Cohort) = "mirror"  # type: ignore[valid-type]
 
     def target(self, connection: ConnectionDeclaration) -> Cohort:

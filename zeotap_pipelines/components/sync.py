@@ -21,13 +21,10 @@ from .audience import Audience
 from .connection import ConnectionDeclaration, Name
 from .declaration import Declaration, catalog, refer
 
-Mapping = Annotated[
-    dict[str, Any],
-    dg.Resolver.default(
-        description="Destination field: a column, or one of column, constant, template with "
-        "trim, case, hash, date_format, send_nulls"
-    ),
-]
+MAPPING = (
+    "Destination field: a column, or one of column, constant, template with trim, case, hash, date_format, send_nulls"
+)
+Mapping = Annotated[dict[str, Any], dg.Resolver.default(description=MAPPING)]
 
 
 def mode_of(target: type[Target]) -> Any:
@@ -36,6 +33,12 @@ def mode_of(target: type[Target]) -> Any:
     return Annotated[
         str, dg.Resolver.default(description=f"One of {', '.join(modes)}", json_schema_extra={"enum": modes})
     ]
+
+
+def mapping_of(target: type[Target]) -> Any:
+    """Return the attribute type of a mapping to *target*: an editor offers the fields that its document lists."""
+    fields = {name: {"title": name} for name in target.default_fields}
+    return Annotated[dict[str, Any], dg.Resolver.default(description=MAPPING, json_schema_extra={"properties": fields})]
 
 
 SHARES = ("max_removed_percent", "max_set_aside_percent")

@@ -1,0 +1,325 @@
+"""Events happen at most once, nothing of them is lost, and what may have happened is for a person to decide."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+
+import httpx
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from zeotap_pipelines.doubts import Decision, decide, doubts
+from zeotap_pipelines.engines.duckdb import rows
+from zeotap_pipelines.errors import FixDeclaration
+from zeotap_pipelines.model import Fate
+from zeotap_pipelines.naming import masked
+from zeotap_pipelines.sandbox import CrowdTwistSettings, Fault, Sandbox, SandboxTransport, at
+from zeotap_pipelines_tests.specimens import credit
+from zeotap_pipelines_tests.world import Clock, World, day, nth
+
+CREDIT = "/v2/users"
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> World:
+    return World(tmp_path, credit())
+
+
+def credited(world: World) -> Counter[str]:
+    """How often the service credited each event."""
+    return Counter(one.extra_data["event_id"] for one in world.sandbox.crowdtwist.credits())
+
+
+def asked(world: World) -> int:
+    return len(world.sandbox.requests("crowdtwist", method="POST"))
+
+
+def in_doubt(world: World) -> set[str]:
+    return {value for value, state in world.told() if state == "doubt"}
+
+
+def settle(world: World, decision: Decision, ids: list[str] | None = None) -> int:
+    return decide(world.ledger, ids, decision, by="ann", reason="looked it up", now=world.clock.now())
+
+
+def opaque(world: World) -> dict[str, str]:
+    """The ids that a person decides by, of events whose masked forms differ."""
+    ids = {one.key: one.id for one in doubts(world.ledger)}
+    return {event: ids[masked(event)] for event in in_doubt(world)}
+
+
+def test_doubt_is_written_down_before_anything_is_asked(world: World) -> None:
+    """Whoever dies before a request was sent leaves it in doubt: nobody can tell that it was not."""
+    with world.dying(nth(1, "before POST")) as steps:
+        world.deliver(["e1"])
+    assert steps[-3:] == ["asked", "flushed", "before POST"]
+    assert in_doubt(world) == {"e1"}
+    assert world.carry_out().asked == 0
+    assert not credited(world)
+
+
+def test_who_may_have_been_credited_is_in_doubt_and_nobody_asks_again(world: World) -> None:
+    """500, 502, 503 (a proxy answers it after passing the request on), 504, timeouts, resets, answers cut off."""
+    faults = [Fault(kind="status", status=status, applied=bool(status % 2)) for status in (500, 502, 503, 504)]
+    faults += [Fault(kind="reset_before"), Fault(kind="reset_after"), Fault(kind="cut")]
+    faults += [Fault(kind="delay", seconds=3600), Fault(kind="html")]
+    events = [f"event-{number}" for number in range(len(faults))]
+    for number, (event, fault) in enumerate(zip(events, faults, strict=True)):
+        world.sandbox.faults.add(replace(fault, path=CREDIT))
+        summary = world.deliver([event], day(number))
+        world.sandbox.faults.clear()
+        assert summary.fates == {Fate.IN_DOUBT: 1}, fault
+        assert summary.complete, "doubt is for a person, not for a retry"
+    assert world.carry_out(day(number)).asked == 0
+    assert world.carry_out(day(0)).asked == 0
+    assert asked(world) == len(faults)
+    assert in_doubt(world) == set(events)
+    assert set(credited(world).values()) == {1}
+
+
+def test_what_certainly_did_not_happen_is_repeated(world: World) -> None:
+    world.sandbox.faults.add(Fault(kind="status", status=429, path=CREDIT, times=6, retry_after=1))
+    assert world.deliver(["e1", "e22"]).fates == {Fate.ACCEPTED: 2}
+    refused = SandboxTransport(world.sandbox, before=at(2, httpx.ConnectError("no route")), sleep=world.clock.sleep)
+    assert world.deliver(["e3"], day(1), trip=world.trip(transport=refused)).fates == {Fate.ACCEPTED: 1}
+    assert credited(world) == {"e1": 1, "e22": 1, "e3": 1}
+
+
+def test_a_429_that_does_not_end_leaves_the_event_owed_and_undoubted(world: World) -> None:
+    world.sandbox.faults.add(Fault(kind="status", status=429, path=CREDIT, retry_after=7200))
+    summary = world.deliver(["e1", "e2"])
+    assert summary.fates[Fate.DEFERRED] + summary.left == 2
+    world.sandbox.faults.clear()
+    world.clock.pass_(8000)
+    assert world.carry_out().complete
+    assert credited(world) == {"e1": 1, "e2": 1}
+
+
+def test_a_status_that_is_called_safe_is_asked_again(tmp_path: Path) -> None:
+    world = World(tmp_path, credit(safe_statuses=frozenset({503})))
+    world.sandbox.faults.add(Fault(kind="html", path=CREDIT))
+    assert world.deliver(["e1"]).fates == {Fate.DEFERRED: 1}
+    world.sandbox.faults.clear()
+    assert world.carry_out().fates == {Fate.ACCEPTED: 1}
+    assert credited(world) == {"e1": 1}
+
+
+def alike(root: Path) -> World:
+    """A service that refuses a credit like one of the last minute; credits carry nothing that tells them apart."""
+    specimen = credit()
+    mapping = {name: origin for name, origin in specimen.mapping.items() if name != "extra_data.event_id"}
+
+    def sandbox(clock: Clock) -> Sandbox:
+        made = Sandbox(clock=clock.unix, crowdtwist=CrowdTwistSettings(repeat_window=60))
+        made.crowdtwist.put_user(email_address="one@example.com", first_name="A", last_name="B")
+        made.crowdtwist.put_user(email_address="two@example.com", first_name="A", last_name="B")
+        return made
+
+    return World(root, replace(specimen, mapping=mapping, sandbox=sandbox))
+
+
+def test_already_processed_on_a_first_attempt_may_be_the_refusal_of_a_second_event(tmp_path: Path) -> None:
+    world = alike(tmp_path)
+    assert world.deliver(["e1", "e2"]).fates == {Fate.ACCEPTED: 1, Fate.IN_DOUBT: 1}
+    assert len(world.sandbox.crowdtwist.credits()) == 1
+    world.clock.pass_(120)
+    assert settle(world, Decision.RESEND) == 1
+    assert world.carry_out().fates == {Fate.ACCEPTED: 1}
+    assert len(world.sandbox.crowdtwist.credits()) == 2
+
+
+def test_already_processed_settles_a_repeated_attempt(tmp_path: Path) -> None:
+    world = alike(tmp_path)
+    world.sandbox.faults.add(Fault(kind="reset_after", path=CREDIT))
+    world.deliver(["e1"])
+    world.sandbox.faults.clear()
+    settle(world, Decision.RESEND)
+    summary = world.carry_out()
+    assert summary.fates == {Fate.ACCEPTED: 1}
+    assert [reason for _, reason in summary.reasons] == ["already processed: an earlier attempt had been accepted"]
+    assert len(world.sandbox.crowdtwist.credits()) == 1
+
+
+def test_credits_of_one_member_and_activity_are_never_in_flight_together(world: World) -> None:
+    flying: Counter[str] = Counter()
+    together = []
+
+    def before(request: httpx.Request) -> None:
+        flying[request.url.path] += 1
+        together.append(dict(+flying))
+
+    def after(request: httpx.Request, _: httpx.Response) -> None:
+        flying[request.url.path] -= 1
+
+    world.sandbox.faults.add(Fault(kind="delay", seconds=1, path=CREDIT))
+    transport = SandboxTransport(world.sandbox, before=before, after=after, sleep=world.clock.sleep)
+    world.deliver(["a", "b", "c", "aa", "bb", "cc"], trip=world.trip(transport=transport))
+    assert all(set(seen.values()) == {1} for seen in together)
+    assert max(len(seen) for seen in together) == 2, "two members at once"
+    assert len(credited(world)) == 6
+
+
+def test_an_event_is_delivered_once_whatever_its_partition_digest_snapshot_or_sync(world: World) -> None:
+    world.deliver(["e1", "e2"], day(5))
+    assert world.deliver(["e1"], day(6)).asked == 0
+    assert world.deliver(["e1", "e2"], day(4)).asked == 0
+    world.renamed(name="another")
+    assert world.deliver(["e2", "e1"], day(7)).asked == 0
+    assert credited(world) == {"e1": 1, "e2": 1}
+
+
+def test_a_changed_event_is_reported_and_not_sent(world: World) -> None:
+    world.deliver(["e1", "e2"])
+    world.take(["e1!2", "e2"], day(1))
+    plan = world.plan(day(1))
+    assert (plan.operations, plan.changed_unsent) == (0, 1)
+    assert world.carry_out(day(1)).asked == 0
+    assert world.held == {"e1", "e2"}
+
+
+def test_an_older_partition_of_events_is_not_superseded(world: World) -> None:
+    world.deliver(["late"], day(3))
+    assert world.deliver(["early"], day(1)).fates == {Fate.ACCEPTED: 1}
+    assert credited(world) == {"late": 1, "early": 1}
+
+
+def test_what_an_earlier_plan_left_is_taken_over_and_asked_once(world: World) -> None:
+    """Left when a trial ended, and deferred by a service that asks to wait."""
+    world.deliver(["a1", "a2", "a3"], limit=1)
+    world.sandbox.faults.add(Fault(kind="status", status=429, path=CREDIT, retry_after=7200))
+    world.deliver(["b1"], day(1))
+    world.sandbox.faults.clear()
+    world.clock.pass_(8000)
+    world.take(["c1"], day(2))
+    plan = world.plan(day(2))
+    assert plan.why == {"left by an earlier plan": 3, "never told": 1}
+    assert world.carry_out(day(2)).fates == {Fate.ACCEPTED: 4}
+    assert world.carry_out(day(0)).asked == world.carry_out(day(1)).asked == 0
+    assert credited(world) == dict.fromkeys(("a1", "a2", "a3", "b1", "c1"), 1)
+
+
+def test_a_released_event_is_taken_over_by_the_plan_of_another_partition(world: World) -> None:
+    world.sandbox.faults.add(Fault(kind="reset_before", path=CREDIT))
+    world.deliver(["a1"])
+    world.sandbox.faults.clear()
+    settle(world, Decision.RESEND)
+    assert world.deliver([], day(1)).fates == {Fate.ACCEPTED: 1}
+    assert world.carry_out(day(0)).asked == 0
+    assert credited(world) == {"a1": 1}
+
+
+def test_a_person_decides_by_opaque_ids_and_each_decision_is_stored(world: World) -> None:
+    world.sandbox.faults.add(Fault(kind="reset_before", path=CREDIT))
+    world.deliver(["resent", "sent", "dropped"])
+    world.sandbox.faults.clear()
+    found = doubts(world.ledger)
+    assert not any(event in repr(found) for event in ("resent", "dropped"))
+    ids = opaque(world)
+    with pytest.raises(FixDeclaration, match="no row in doubt has the id 0123"):
+        settle(world, Decision.DROP, ["0123", ids["dropped"]])
+    with pytest.raises(FixDeclaration, match="who decides and why"):
+        decide(world.ledger, None, Decision.DROP, by="", reason="", now=world.clock.now())
+    assert in_doubt(world) == {"resent", "sent", "dropped"}, "a wrong id decides nothing"
+    for decision, event in ((Decision.RESEND, "resent"), (Decision.WAS_SENT, "sent"), (Decision.DROP, "dropped")):
+        assert settle(world, decision, [ids[event]]) == 1
+    assert not doubts(world.ledger)
+    assert world.carry_out().fates == {Fate.ACCEPTED: 1}
+    assert credited(world) == {"resent": 1}
+    assert world.told() == [("dropped", "dropped"), ("resent", "in"), ("sent", "in")]
+    with world.ledger.reading() as connection:
+        kept = rows(connection, "SELECT id, decision, decided_by, reason FROM decisions ORDER BY moment, decision")
+    said = [("dropped", "drop"), ("resent", "resend"), ("sent", "was_sent")]
+    assert sorted(kept) == sorted((ids[event], decision, "ann", "looked it up") for event, decision in said)
+    assert world.deliver(["resent", "sent", "dropped"], day(1)).asked == 0
+
+
+class Watched(httpx.AsyncBaseTransport):
+    """Notes which events were asked without an answer that says what became of them."""
+
+    def __init__(self, world: World) -> None:
+        trip = world.trip()
+        assert trip.transport is not None
+        self.inner, self.unanswered = trip.transport, set[str]()
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        event = json.loads(await request.aread())["extra_data"]["event_id"] if request.method == "POST" else None
+        if event is None:
+            return await self.inner.handle_async_request(request)
+        self.unanswered.add(event)
+        response = await self.inner.handle_async_request(request)
+        await response.aread()
+        if response.status_code < 500:
+            self.unanswered.discard(event)
+        return httpx.Response(response.status_code, headers=response.headers, content=response.content)
+
+
+FAULTS = [
+    Fault(kind="status", status=500, path=CREDIT, every=2),
+    Fault(kind="status", status=503, path=CREDIT, every=3, applied=True),
+    Fault(kind="status", status=429, path=CREDIT, every=2, times=2, retry_after=1),
+    Fault(kind="status", status=429, path=CREDIT, nth=2, retry_after=3600),
+    Fault(kind="reset_after", path=CREDIT, every=2),
+    Fault(kind="reset_before", path=CREDIT, nth=1),
+    Fault(kind="cut", path=CREDIT, nth=2),
+]
+EVENTS = ["ab-event", "cd-event", "ef-events", "gh-events", "ab-event!2", "ij-event", "kl-events"]
+hitches = st.one_of(
+    st.none(),
+    st.sampled_from(FAULTS),
+    st.tuples(st.sampled_from(["before POST", "after POST", "answered", "folded", ""]), st.integers(1, 9)),
+)
+people = st.sets(st.sampled_from(EVENTS), max_size=5).map(sorted)
+runs = st.tuples(st.integers(0, 2), people, hitches, st.sampled_from([None, 1]))
+steps = st.lists(st.one_of(runs, runs, st.booleans()), min_size=2, max_size=5)
+
+
+@settings(deadline=None, max_examples=80, suppress_health_check=list(HealthCheck))
+@given(steps)
+def test_whatever_happens_no_event_is_doubled_or_lost(history) -> None:
+    """
+    Runs of any partition, with any snapshot of it, each with a fault, a crash or a trial; between them a person
+    who knows the truth drops what is in doubt, or resends what did not happen.
+    """
+    with tempfile.TemporaryDirectory() as root:
+        world = World(Path(root), credit())
+        wanted: set[str] = set()
+        dropped: set[str] = set()
+        unanswered: set[str] = set()
+        crashed = False
+        snapshots: dict[int, list[str]] = {}
+        for step in history:
+            if isinstance(step, bool):
+                for event, one in opaque(world).items():
+                    if step:
+                        dropped.add(event)
+                    truth = Decision.WAS_SENT if credited(world)[event] else Decision.RESEND
+                    settle(world, Decision.DROP if step else truth, [one])
+                unanswered.clear()
+                continue
+            number, snapshot, hitch, limit = step
+            snapshot = list({event.partition("!")[0]: event for event in snapshot}.values())
+            snapshots[number] = snapshot
+            world.take(snapshot, day(number))
+            if isinstance(hitch, Fault):
+                world.sandbox.faults.add(hitch)
+            watched = Watched(world)
+            with world.dying(nth(hitch[1], hitch[0]) if isinstance(hitch, tuple) else lambda step: False):
+                world.carry_out(day(number), trip=world.trip(transport=watched), limit=limit)
+                wanted |= {event.partition("!")[0] for event in snapshot}
+            crashed = crashed or isinstance(hitch, tuple)
+            unanswered |= watched.unanswered
+            world.sandbox.faults.clear()
+            world.clock.pass_(4000)
+            assert set(credited(world).values()) <= {1}, "doubled"
+        for number in snapshots:
+            assert world.carry_out(day(number)).complete
+        found = in_doubt(world)
+        assert set(credited(world).values()) <= {1}, "doubled"
+        assert wanted - set(credited(world)) <= found | dropped, "lost"
+        assert found >= unanswered - dropped if crashed else found == unanswered
+        assert not world.sandbox.violations
