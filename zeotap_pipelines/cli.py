@@ -6,6 +6,7 @@ import argparse
 import signal
 import sys
 from collections.abc import Sequence
+from datetime import date
 
 from . import commands as project
 from .errors import ZeotapError
@@ -18,6 +19,7 @@ def parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(dest="command", required=True)
     demo = commands.add_parser("demo", help="the same real audience to all four services, checked against them")
+    demo.add_argument("--start", type=date.fromisoformat, default=date(1997, 9, 1), help="the first day")
     demo.add_argument("--days", type=int, default=7, help="daily runs of the active members")
     demo.add_argument("--backfill", type=int, default=30, help="the days after them, in one run")
     demo.add_argument("--purchases", type=int, default=7, help="days of profiles and purchases")
@@ -38,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             from .demo.run import Script
             from .demo.run import demo as run_demo
 
-            return run_demo(Script(chosen.days, chosen.backfill, 31 if chosen.full else chosen.purchases))
+            return run_demo(Script(chosen.start, chosen.days, chosen.backfill, 31 if chosen.full else chosen.purchases))
         if chosen.command == "dev":
             from .demo.dev import dev as run_dev
 

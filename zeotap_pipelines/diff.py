@@ -258,7 +258,10 @@ def _protect(connection: duckdb.DuckDBPyConnection, sync: Sync) -> int:
             SELECT key, unnest(list_distinct(list_concat([name || '=' || value], others))) AS x
             FROM judged WHERE change = 'left'
         )
-        SELECT key, list_sort(list(x) FILTER (same_form(x) NOT IN (SELECT identifier FROM carried))) AS remaining
+        SELECT key, CASE
+            -- Somebody wanted is known by nothing else: the service may take the two for one person.
+            WHEN bool_or(same_form(x) IN (SELECT key FROM mapped WHERE key IS NOT NULL)) THEN []
+            ELSE list_sort(list(x) FILTER (same_form(x) NOT IN (SELECT identifier FROM carried))) END AS remaining
         FROM every GROUP BY key
         """,
     )

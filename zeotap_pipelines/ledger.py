@@ -20,7 +20,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import duckdb
 import tenacity
@@ -259,9 +258,3 @@ def _attach(connection: duckdb.DuckDBPyConnection, file: Path) -> None:
 
 def _moment(text: str | None) -> datetime | None:
     return datetime.fromisoformat(text) if text else None
-
-
-def explain(connection: duckdb.DuckDBPyConnection, ledger: Ledger, value: str) -> list[dict[str, Any]]:
-    """Return what *ledger* knows of the identity *value*."""
-    found = connection.sql("SELECT * FROM told WHERE value = ?", params=[value])
-    return [dict(zip(found.columns, row, strict=True)) for row in found.fetchall()]

@@ -268,5 +268,5 @@ def _operations(plan: Plan, sync: core.Sync, state: State) -> str:
     """
     with memory() as connection:
         found = rows(connection, query)
-    lines = [f"| {verb} | {count:,} | {masked(first)} … {masked(last)} |" for verb, count, first, last in found]
+    lines = [f"| {verb} | {count:,} | {masked(first)} to {masked(last)} |" for verb, count, first, last in found]
     return "| verb | rows | keys |\n|---|---|---|\n" + "\n".join(lines)

@@ -10,6 +10,8 @@ from pydantic import ValidationError
 
 from . import components
 from .components import documents
+from .declared import Declared
+from .jobs import jobs
 
 
 def load(folder: Path) -> dg.Definitions:
@@ -26,4 +28,7 @@ def load(folder: Path) -> dg.Definitions:
     except (ComponentTreeException, ValidationError) as error:
         types = {name: getattr(components, name) for name in components.__all__}
         raise documents.explained(error, types) or error from None
-    return dg.Definitions.merge(declared, dg.Definitions(executor=dg.in_process_executor))
+    tree = declared.component_tree
+    assert tree is not None
+    beside = dg.Definitions(jobs=jobs(Declared(tree)), executor=dg.in_process_executor)
+    return dg.Definitions.merge(declared, beside)

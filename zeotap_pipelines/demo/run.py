@@ -23,7 +23,7 @@ from .place import Place, enter, here, holds, violations
 from .stage import HEADING, Failed, Line, Stage
 from .truth import Truth, differences, kognitiv_group
 
-FIRST_DAY, FIRST_WEEK = date(1997, 9, 1), date(1997, 1, 1)
+FIRST_WEEK = date(1997, 1, 1)
 KOGNITIV = "active_members_to_kognitiv"
 ACTIVE = (KOGNITIV, "active_members_to_moengage", "active_members_to_agillic")
 MEMBERS = ("members_to_crowdtwist", "members_to_agillic")
@@ -32,8 +32,9 @@ CREDITS, TABLE = "purchases_to_crowdtwist", "purchases_to_agillic"
 
 @dataclass(frozen=True)
 class Script:
-    """How much is played: daily runs, then days in one backfill, then days of profiles and purchases."""
+    """How much is played: from a day on daily runs, then days in one backfill, then days of profiles and purchases."""
 
+    start: date
     days: int = 7
     backfill: int = 30
     purchases: int = 7
@@ -48,7 +49,7 @@ def demo(script: Script) -> int:
     if note.get("finished") and not lost and not keep:
         place.clear()
         note = {}
-    start = date.fromisoformat(note.get("start", FIRST_DAY.isoformat()))
+    start = date.fromisoformat(note.get("start", script.start.isoformat()))
     if note.get("finished") and keep and not lost:
         start += timedelta(days=script.days + script.backfill)
     if note and not note.get("finished"):

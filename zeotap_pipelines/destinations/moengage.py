@@ -23,7 +23,7 @@ import httpx
 from pydantic import Field, SecretStr, field_validator, model_validator
 
 from ..errors import FixConnection, FixDeclaration, FixTarget, TryAgainLater
-from ..model import Batch, Call, Conversation, Fate, Halt, Mode, Outcome, Question, Receipt, Verb
+from ..model import MODES, Batch, Call, Change, Conversation, Fate, Halt, Mode, Outcome, Question, Receipt, Verb
 from .base import Connection, Limits, Target, Visit, judge
 from .moengage_answers import halted, not_the_rows, reason, told
 
@@ -202,6 +202,11 @@ class Cohort(Target):
         """How many bytes of members fit into one request."""
         head, tail = self._envelope(Verb.REMOVE, datetime.now(UTC))
         return MAX_BODY - len(head) - len(tail)
+
+    @classmethod
+    def modes(cls) -> Mapping[Mode, Mapping[Change, Verb]]:
+        """Return add, remove and mirror. Whose other identifier changed is added again: both must be remembered."""
+        return {mode: verbs for mode, verbs in MODES.items() if set(verbs.values()) <= cls.verbs}
 
     def check(self, mode: Mode, fields: Collection[str]) -> None:
         """Refuse a one-time sync that would take members out again: the segment is filled once and then stays."""

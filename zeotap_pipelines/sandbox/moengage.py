@@ -150,7 +150,9 @@ class MoEngage(Service):
             self._take_in_order(cohort, hashlib.sha256(request.body).hexdigest())
         except Wrong as wrong:
             said = f"{wrong.attribute} {wrong.what}"
-            return self._error(400, said, kind=wrong.kind, attribute=wrong.attribute, violation=said)
+            # An empty object can mean nobody: it is how a client may try its credentials, and no violation.
+            tried = request.body.strip() == b"{}"
+            return self._error(400, said, kind=wrong.kind, attribute=wrong.attribute, violation=None if tried else said)
         if len(request.body) > self.settings.max_bytes:
             return self._error(413, "Payload can not exceed 128KB")
         people = [self._resolve(member) for member in cohort.members]

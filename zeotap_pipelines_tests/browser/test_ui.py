@@ -20,7 +20,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 ROOT = Path(__file__).resolve().parents[2]
-AUDIENCE, SYNC, DAY = "active_members", "active_members_to_kognitiv", "1997-03-01"
+AUDIENCE, SYNC, DAY = "active_members", "active_members_to_kognitiv", "1997-01-01"
 CHAIN = "view=lineage&lineageScope=upstream&lineageDepth=5"
 START, RUN = 60_000, 90_000
 """Milliseconds that Dagster may take to start, and a run to end, on a machine that does other things too."""

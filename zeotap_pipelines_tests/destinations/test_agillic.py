@@ -344,7 +344,7 @@ def test_an_unknown_word_means_that_a_task_still_runs_until_its_deadline() -> No
     words = iter(["queued", "pending", "running", "resting", "…"] + ["x"] * 100)
     receipt, calls, _ = hold(target, asked, lambda call: STARTED if call.path == UPSERT else task(next(words)))
     waited = [call.after for call in calls[1:]]
-    assert waited == [1, 2, 4, 8, 16, 30, 30, 9]
+    assert waited == [0.25, 0.5, 1, 2, 4, 8, 16, 30, 30, 8.25]
     assert fates(receipt, asked) == [Fate.DEFERRED]
     assert "task_deadline" in receipt.everyone.reason
 

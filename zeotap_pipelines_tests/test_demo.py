@@ -1,0 +1,107 @@
+"""The demonstration is a real process, and survives what real ones do not."""
+
+import os
+import random
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from zeotap_pipelines.sandbox import Sandbox
+
+SHORT = ("--start", "1997-01-05", "--days", "1", "--backfill", "2", "--purchases", "1")
+ACTIVE = ["--start", "1997-01-05", "--days", "1", "--backfill", "2", "--purchases", "0"]
+
+
+class Demo:
+    """A folder to play in."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.place = folder / "data" / "state" / "demo"
+
+    def start(self, *arguments: str, **environment: str) -> subprocess.Popen[str]:
+        command = [sys.executable, "-m", "zeotap_pipelines.cli", "demo", *arguments]
+        given = {**os.environ, **environment}
+        return subprocess.Popen(
+            command, cwd=self.folder, env=given, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        )
+
+    def play(self, *arguments: str, **environment: str) -> tuple[int, str]:
+        process = self.start(*arguments, **environment)
+        said, _ = process.communicate(timeout=300)
+        return process.returncode, said
+
+    def sandbox(self) -> Sandbox:
+        return Sandbox(self.place / "sandbox" / "sandbox.sqlite3")
+
+    def requests(self, method: str) -> int:
+        with self.sandbox() as sandbox:
+            return len(sandbox.requests("kognitiv", method=method))
+
+
+@pytest.fixture
+def demo(tmp_path: Path) -> Iterator[Demo]:
+    yield Demo(tmp_path)
+
+
+def test_all_four_services_end_up_with_what_the_purchases_say_however_often_it_is_played(demo: Demo) -> None:
+    for _ in range(2):
+        status, said = demo.play(*SHORT)
+        assert status == 0, said
+        assert "Every service holds what the purchases say." in said
+        assert len(re.findall(r"^\w.* +\d[\d,]* +0 +0$", said, flags=re.M)) == 7  # targets, none too many, none missing
+
+
+def test_a_sandbox_that_lost_its_state_is_told_again(demo: Demo) -> None:
+    assert demo.play(*ACTIVE)[0] == 0
+    for file in (demo.place / "sandbox").iterdir():
+        file.unlink()
+    status, said = demo.play(*ACTIVE)
+    assert status == 0, said
+    assert "told again" in said
+    assert demo.requests("PUT") > 0
+    assert demo.requests("DELETE") == 0  # Who had left was never put into the new one.
+
+
+def test_a_finished_one_can_be_gone_on_with(demo: Demo) -> None:
+    assert demo.play(*ACTIVE)[0] == 0
+    status, said = demo.play(*ACTIVE, KEEP="1")
+    assert status == 0, said
+    assert "1997-01-08" in said  # The day after the last one.
+
+
+def test_a_group_that_somebody_else_wrote_to_is_a_difference(demo: Demo) -> None:
+    assert demo.play(*ACTIVE)[0] == 0
+    with demo.sandbox() as sandbox:
+        sandbox.kognitiv.put_members("ACTIVE-90D", "999999")
+    status, said = demo.play(*ACTIVE, KEEP="1")
+    assert status == 1
+    assert "WRONG: 1 differences" in said
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_one_that_was_killed_in_mid_delivery_is_completed_by_the_next(demo: Demo, seed: int) -> None:
+    killed = demo.start(*ACTIVE)
+    random.seed(seed)
+    after = random.randint(1, 900)
+    while killed.poll() is None and _written(demo) < after:
+        time.sleep(0.01)  # Until the sandbox has got so many requests, whenever that is.
+    killed.send_signal(signal.SIGKILL)
+    killed.communicate()
+    status, said = demo.play(*ACTIVE)
+    assert status == 0, said
+    assert "an unfinished demonstration is completed" in said
+
+
+def _written(demo: Demo) -> int:
+    """The requests that the sandbox has got so far."""
+    try:
+        return demo.requests("PUT")
+    except Exception:  # It is not there yet.
+        return 0

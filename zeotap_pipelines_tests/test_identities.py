@@ -1,0 +1,204 @@
+"""People with several identifiers: they register, change devices and share them, and nobody wanted is taken out."""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from zeotap_pipelines.errors import AskForRestore, FilledOnce
+from zeotap_pipelines.model import Fate, Mode
+from zeotap_pipelines.sandbox import Fault
+from zeotap_pipelines_tests.specimens import COHORT, cohort
+from zeotap_pipelines_tests.world import Rows, World, day, nth
+
+Row = tuple[str | None, str | None]
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> World:
+    return World(tmp_path, cohort(Mode.MIRROR, both=True))
+
+
+def rows(*people: Row) -> Rows:
+    return Rows({"uid": [uid for uid, _ in people], "device": [device for _, device in people]})
+
+
+def persons(world: World) -> set[tuple[str, str]]:
+    return world.sandbox.moengage.persons(COHORT)
+
+
+def register(world: World, device: str, uid: str) -> None:
+    world.sandbox.moengage.link(device, uid)
+
+
+def test_who_registers_stays_in(world: World) -> None:
+    world.deliver(rows((None, "d1"), (None, "d2")))
+    register(world, "d1", "u1")
+    world.deliver(rows(("u1", "d1"), (None, "d2")), day(1))
+    assert persons(world) == {("uid", "u1"), ("anonymous_id", "d2")}
+
+
+def test_who_registers_and_leaves_later_is_out(world: World) -> None:
+    world.deliver(rows((None, "d1")))
+    register(world, "d1", "u1")
+    world.deliver(rows(("u1", "d1")), day(1))
+    world.deliver(rows(("u9", "d9")), day(2))
+    assert persons(world) == {("uid", "u9")}
+
+
+def test_who_changes_devices_is_not_taken_out_by_the_old_one(world: World) -> None:
+    world.deliver(rows((None, "d1"), ("u2", "d2")))
+    register(world, "d1", "u2")
+    world.deliver(rows((None, "d1"), ("u2", "d1")), day(1))
+    world.deliver(rows(("u2", "d3")), day(2))
+    assert persons(world) == {("uid", "u2")}, "d1 is u2's by now, as the audience said on the second day"
+
+
+def test_whoever_is_wanted_by_a_device_alone_is_not_taken_out_by_its_owner(world: World) -> None:
+    """The service takes d1 for u1: removing u1 would take out who is wanted as d1."""
+    register(world, "d1", "u1")
+    world.deliver(rows(("u1", "d1")))
+    world.deliver(rows((None, "d1")), day(1))
+    assert persons(world) == {("uid", "u1")}
+
+
+def test_who_shares_a_device_leaves_alone(world: World) -> None:
+    world.deliver(rows(("u1", "d1"), ("u2", "d1")))
+    world.deliver(rows(("u2", "d1")), day(1))
+    assert persons(world) == {("uid", "u2")}
+
+
+def test_uid_7_is_not_anonymous_id_7(world: World) -> None:
+    world.deliver(rows(("7", None), (None, "7")))
+    assert persons(world) == {("uid", "7"), ("anonymous_id", "7")}
+    world.deliver(rows((None, "7")), day(1))
+    assert persons(world) == {("anonymous_id", "7")}
+
+
+@dataclass
+class Town:
+    """People and the devices that they use; what a service knows of them, it knows from their use."""
+
+    world: World
+    uid: dict[str, str | None] = field(default_factory=lambda: dict.fromkeys("PQR"))
+    device: dict[str, str] = field(default_factory=lambda: {"P": "d1", "Q": "d2", "R": "d3"})
+
+    def row(self, who: str) -> Row:
+        return self.uid[who], self.device[who]
+
+    def meets(self, who: str) -> None:
+        """The service sees somebody on a device: whose it is then is the last who was logged in."""
+        uid = self.uid[who]
+        if uid is not None:
+            self.world.sandbox.moengage.link(self.device[who], uid)
+
+
+moves = st.tuples(
+    st.sampled_from("PQR"), st.sampled_from(["register", "new address", "d1", "d2", "d3", "d4"]), st.booleans()
+)
+days = st.tuples(
+    st.lists(moves, max_size=2),
+    st.sets(st.sampled_from("PQR"), max_size=3),
+    st.one_of(
+        st.none(),
+        st.none(),
+        st.sampled_from([Fault(kind="reset_after", nth=1), Fault(kind="status", status=500), Fault(kind="cut", nth=2)]),
+        st.tuples(st.sampled_from(["before", "after"]), st.integers(1, 3)),
+    ),
+)
+
+
+def resolved(links: dict[str, str], row: Row) -> tuple[str, str]:
+    uid, device = row
+    if uid is not None:
+        return "uid", uid
+    assert device is not None
+    return ("uid", links[device]) if device in links else ("anonymous_id", device)
+
+
+@settings(deadline=None, max_examples=40, suppress_health_check=list(HealthCheck))
+@given(st.lists(days, min_size=2, max_size=5))
+def test_nobody_wanted_is_ever_taken_out_and_nobody_else_stays(history) -> None:
+    """
+    Whoever moves while wanted is seen by the service and by the next audience.
+
+    Somebody unwanted may stay only where one of the identifiers by which the service
+    knows him is, or was, also that of somebody wanted.
+    """
+    with tempfile.TemporaryDirectory() as root:
+        world = World(Path(root), cohort(Mode.MIRROR, both=True))
+        town, links = Town(world), dict[str, str]()
+        carried: dict[str, set[str]] = {}  # By uid, or else by device: the devices that a row of it ever had.
+        for number, (moved, wanted, hitch) in enumerate(history):
+            for who, what, _ in moved:
+                if what == "register":
+                    town.uid[who] = town.uid[who] or f"u{who}"
+                elif what == "new address":
+                    town.uid[who] = town.uid[who] and f"{town.uid[who]}'"
+                else:
+                    town.device[who] = what
+                if town.uid[who]:
+                    wanted = wanted | {who}
+            for who in sorted(wanted):
+                town.meets(who)
+                if town.uid[who]:
+                    links[town.device[who]] = town.uid[who] or ""
+            audience = list(dict.fromkeys(town.row(who) for who in sorted(wanted)))
+            world.take(rows(*audience), day(number))
+            if isinstance(hitch, Fault):
+                world.sandbox.faults.add(hitch)
+            with world.dying(nth(hitch[1], hitch[0]) if isinstance(hitch, tuple) else lambda step: False):
+                world.carry_out(day(number))
+            world.sandbox.faults.clear()
+            world.clock.pass_(3600)
+            assert world.carry_out(day(number)).complete
+            expected = {resolved(links, row) for row in audience}
+            for uid, device in audience:
+                carried.setdefault(uid or device or "", set()).add(device or "")
+            known = {one for uid, device in audience for one in (uid, device, *carried[uid or device or ""]) if one}
+            held = persons(world)
+            assert expected <= held, "somebody wanted was taken out"
+            for kind, name in held - expected:
+                devices = {device for device, uid in links.items() if (kind, name) == ("uid", uid)} | {name}
+                devices |= carried.get(name, set())
+                assert devices & known, "somebody unwanted stays"
+        assert not world.sandbox.violations
+
+
+def test_a_one_time_cohort_is_filled_from_its_first_partition_and_then_left_alone(tmp_path: Path) -> None:
+    world = World(tmp_path, cohort(Mode.ADD, sync_type="one_time"))
+    assert world.deliver(["ann", "bob"], day(3)).complete
+    assert (world.standing.pinned, world.standing.filled) == ("2026-11-04", True)
+    for number in (3, 4, 2):
+        world.take(["ann", "cid"], day(number))
+        with pytest.raises(FilledOnce, match="did from 2026-11-04"):
+            world.carry_out(day(number))
+    with pytest.raises(AskForRestore):
+        world.carry_out(day(4), restore=True)
+    assert world.held == {"ann", "bob"}
+
+
+def test_a_one_time_cohort_that_was_half_filled_is_completed_from_the_same_partition_only(tmp_path: Path) -> None:
+    world = World(tmp_path, cohort(Mode.ADD, sync_type="one_time"))
+    assert world.deliver(["ann", "bob", "cid"], day(1), limit=1).left == 2
+    world.take(["dot"], day(2))
+    with pytest.raises(FilledOnce):
+        world.carry_out(day(2))
+    assert world.carry_out(day(1)).fates == {Fate.ACCEPTED: 2}
+    assert world.held == {"ann", "bob", "cid"}
+    with pytest.raises(FilledOnce):
+        world.carry_out(day(1))
+
+
+def test_a_one_time_cohort_is_filled_again_after_a_reset(tmp_path: Path) -> None:
+    world = World(tmp_path, cohort(Mode.ADD, sync_type="one_time"))
+    world.deliver(["ann"], day(1))
+    world.ledger.reassert(world.clock.now())
+    assert world.deliver(["ann", "bob"], day(2)).asked == 2
+    assert world.held == {"ann", "bob"}
+    assert world.standing.pinned == "2026-11-03"
