@@ -211,7 +211,6 @@ def test_dagster_s_own_commands_know_the_types_and_find_the_mistakes(project: Pr
 
 
 def test_dg_check_defs_says_file_line_and_what_to_fix(project: Project, tool: Tool) -> None:
-    assert tool("check", "defs")[0] == 0
     project.change(SYNC, ("audience: people", "audience: poeple"))
     status, said = tool("check", "defs")
     assert status == 1

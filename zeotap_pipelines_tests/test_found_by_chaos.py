@@ -23,7 +23,7 @@ def test_a_signal_that_arrives_during_a_query_stops_the_run_and_is_no_error_of_t
     timer = threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGTERM))
     timer.start()
     try:
-        with memory() as connection, pytest.raises((KeyboardInterrupt, SystemExit)):
+        with pytest.raises((KeyboardInterrupt, SystemExit)), memory() as connection:
             rows(connection, "SELECT count(*) FROM range(100000) AS a, range(1000000) AS b WHERE hash(a, b) % 7 = 3")
     finally:
         timer.cancel()

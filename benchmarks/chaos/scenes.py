@@ -202,7 +202,8 @@ class Segment(Scene):
 
     def _row(self, who: int, number: int) -> Row:
         anonymous = number < self._registers(who)
-        device = f"d{who}" if anonymous or who % 3 else None
+        # Who was anonymous keeps the device: without it nobody could know that the two are one.
+        device = f"d{who}" if who % 2 == 0 or who % 3 else None
         return {"who": who, "uid": None if anonymous else f"u{who}", "device": device}
 
     def rows(self, seed: int, number: int, today: int | None = None) -> Iterable[Row]:
