@@ -16,6 +16,7 @@ from typing import Any
 import uvicorn
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from zeotap_pipelines.sandbox.agillic_settings import AgillicSettings
 from zeotap_pipelines.sandbox.app import HANG_UP, create_app
 from zeotap_pipelines.sandbox.core import Sandbox
 
@@ -99,7 +100,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         if chosen.state is not None:
             chosen.state.mkdir(parents=True, exist_ok=True)
-        with Sandbox(None if chosen.state is None else chosen.state / STATE_FILE) as sandbox:
+        # Somebody waits: tasks take one question less than in tests.
+        quick = AgillicSettings(task_polls=1)
+        with Sandbox(None if chosen.state is None else chosen.state / STATE_FILE, agillic=quick) as sandbox:
             if chosen.faults is not None:
                 sandbox.faults.load(json.loads(chosen.faults.read_text("utf-8")))
             with running(sandbox, host=chosen.host, port=chosen.port) as address:
