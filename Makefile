@@ -49,7 +49,7 @@ check: $(STAMP) ## ruff, mypy, the YAML definitions and the installed packages
 	@$(DG) check defs
 	@$(PYTHON) -m pip check
 
-bench: $(STAMP) ## the figures in the README
+bench: $(STAMP) ## CPU of the diff and of delivery beside their contenders
 	@$(APART) $(PYTHON) -m benchmarks
 
 chaos: $(STAMP) ## processes killed a thousand times while the services fail: nothing lost, nothing doubled
