@@ -18,7 +18,6 @@ import polars as pl
 
 from zeotap_pipelines import pipeline, rendering, snapshot
 from zeotap_pipelines.audience import Audience
-from zeotap_pipelines.delivery import Trip
 from zeotap_pipelines.demo.place import Place
 from zeotap_pipelines.destinations.agillic_recipients import AgillicRecipients
 from zeotap_pipelines.destinations.kognitiv import Kognitiv, PromotionalMemberGroup
@@ -29,6 +28,7 @@ from zeotap_pipelines.model import Mode, Partition
 from zeotap_pipelines.sandbox import CLIENT_ID, CLIENT_SECRET
 from zeotap_pipelines.state import State
 from zeotap_pipelines.sync import Guards, Sync
+from zeotap_pipelines.trip import Trip
 
 AUDIENCE = Audience("people", "SELECT 1", ("id",))
 NOW = datetime(2026, 1, 3, tzinfo=UTC)

@@ -15,12 +15,12 @@ from pydantic import Field
 
 from . import observability, pipeline
 from . import snapshot as snapshots
-from .delivery import Approval, Summary, Trip
 from .engines.duckdb import copy_query
 from .errors import AskForRestore, ContinueLater, FixDeclaration, FixQuery, ZeotapError
 from .model import Partition
 from .remembered import refuse_lost_state
 from .state import State
+from .trip import Approval, Summary, Trip
 
 if TYPE_CHECKING:
     from . import sync as core

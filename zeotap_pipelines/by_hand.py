@@ -8,13 +8,13 @@ from pathlib import Path
 
 from . import adopt as adopting
 from . import doubts, orphans
-from .delivery import Summary, Trip
 from .doubts import Decision
 from .errors import FixDeclaration, TryAgainLater
 from .model import Fate
 from .rest import at_rest
 from .state import State
 from .sync import Sync
+from .trip import Summary, Trip
 
 
 def decide(

@@ -9,105 +9,25 @@ Interrupting it anywhere and running it again ends where an undisturbed run ends
 
 from __future__ import annotations
 
-import asyncio
 import threading
-from collections import Counter
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
-from concurrent.futures import Future
-from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, field
-from datetime import datetime, timedelta
-from itertools import islice
-from typing import Any, TypeVar
-from weakref import WeakValueDictionary
+from contextlib import suppress
+from typing import Any
 
 import duckdb
-import httpx
-import pyarrow.parquet as parquet
 
-from .clock import SYSTEM, Clock
-from .destinations.base import Connection, Target, Visit
-from .discretion import discreet, secrets
+from .conversing import Conversations, SoFar, about
+from .destinations.base import Target
 from .engines.duckdb import first_line, rows
-from .errors import ApprovePlan, AskForRestore, FixTarget, MakePlanAgain, RepairState, TryAgainLater, ZeotapError
-from .journal import Journal
+from .errors import ApprovePlan, AskForRestore, MakePlanAgain, RepairState, ZeotapError
 from .ledger import Ledger, Standing
-from .limits import Pacer
-from .model import Batch, Change, Fate, Operation, Outcome, Partition, Receipt, Verb
+from .model import Partition
 from .naming import literal
 from .plan import Plan
 from .rendering import key
 from .state import State
+from .stopping import in_thread
 from .sync import Sync
-from .tasks import OpenTasks
-from .wire import Held, Interrupted, Wire, connect
-
-T = TypeVar("T")
-
-WINDOW = 64
-"""Operations of a one-by-one state target that are written down as asked at once."""
-
-GIVE_UP_AFTER = 20
-"""So many conversations in a row without a usable answer: the service is in trouble, not the rows."""
-
-GIVE_UP_UNREACHED = 3
-"""So many in a row that could not even be sent."""
-
-HOPELESS = 20
-"""So many rows refused alone, after their batches were, and none accepted: the request is at fault, not the rows."""
-
-STOPPED = "the run was stopped; what is left is owed"
-
-GRACE = 3.0
-"""Seconds that the conversations under way get to end when a run is stopped."""
-
-
-@dataclass(frozen=True)
-class Approval:
-    """A person's word that a stopped plan may be sent: the plan's id, who says so, and why."""
-
-    plan: str
-    by: str
-    reason: str
-
-
-@dataclass
-class Summary:
-    """
-    How a delivery went.
-
-    *fates* counts the operations that were asked in this run; *reasons* counts what
-    the service said of those that it did not accept; *left* were not asked; *withheld*
-    are removals that wait for approval. *error* says what ended it early.
-    """
-
-    plan: str
-    partition: str
-    asked: int = 0
-    calls: int = 0
-    seconds: float = 0.0
-    fates: Counter[Fate] = field(default_factory=Counter)
-    reasons: Counter[tuple[Fate, str]] = field(default_factory=Counter)
-    left: int = 0
-    withheld: int = 0
-    error: Exception | None = None
-
-    @property
-    def complete(self) -> bool:
-        """Whether nothing is owed any more that may be asked: what a green partition means."""
-        return not (self.error or self.left or self.withheld or self.fates[Fate.DEFERRED])
-
-
-@dataclass(frozen=True)
-class Trip:
-    """What a delivery needs besides its plan: where state lies, how to reach the service, and how to tell the time."""
-
-    state: State
-    connection: Connection
-    run: str
-    clock: Clock = SYSTEM
-    transport: httpx.AsyncBaseTransport | None = None
-    on_progress: Callable[[Summary, int], None] | None = None
+from .trip import Approval, Summary, Trip
 
 
 def deliver(
@@ -149,14 +69,14 @@ def deliver(
         started = trip.clock.monotonic()
         summary = Summary(plan.id, plan.partition)
         stop = threading.Event()
-        delivery = _Delivery(sync, plan, trip, journal, standing, so_far, approval is not None, limit, summary)
+        delivery = Conversations(sync, plan, trip, journal, standing, so_far, approval is not None, limit, summary)
         try:
             if owed:
-                _in_thread(delivery.run(stop), stop)
+                in_thread(delivery.run(stop), stop)
                 if summary.complete and sync.target.once:
                     journal.append("filled", plan=plan.id)
             else:
-                journal.append("in_step", **_about(sync, plan, trip.run, standing))
+                journal.append("in_step", **about(sync, plan, trip.run, standing))
         except BaseException:
             with suppress(ZeotapError):  # What ended the run is what is said; the next one folds.
                 ledger.fold(journal)
@@ -190,23 +110,9 @@ def _fits(sync: Sync, plan: Plan, standing: Standing, restore: bool) -> None:
         raise MakePlanAgain(f"plan {plan.id} no longer fits: plan {min(others)} was delivered since. Make it again")
 
 
-@dataclass(frozen=True)
-class _SoFar:
-    """
-    What earlier, interrupted deliveries of the same plan came to, by row.
-
-    *done* need not be asked again; *not_in* of them were not accepted; *unsure*
-    were asked, and nobody knows whether they were applied.
-    """
-
-    done: frozenset[int] = frozenset()
-    not_in: frozenset[int] = frozenset()
-    unsure: frozenset[int] = frozenset()
-
-
-def _so_far(connection: Any, target: Target, plan: Plan, state: State, standing: Standing) -> _SoFar:
+def _so_far(connection: Any, target: Target, plan: Plan, state: State, standing: Standing) -> SoFar:
     if not standing.moved_since(plan.generation):
-        return _SoFar()
+        return SoFar()
     told_key = key(target, target.identity, "name", "value")
     query = f"""
         WITH met AS (
@@ -226,365 +132,8 @@ def _so_far(connection: Any, target: Target, plan: Plan, state: State, standing:
         met = rows(connection, query)
     except duckdb.Error as error:
         raise RepairState(f"plan {plan.id} can't be read, make it again: {first_line(error)}") from error
-    return _SoFar(
+    return SoFar(
         frozenset(row for row, settled, not_in, _ in met if settled or not_in),
         frozenset(row for row, settled, not_in, _ in met if not_in and not settled),
         frozenset(row for row, _, _, unsure in met if unsure),
     )
-
-
-class _Delivery:
-    """One run's delivery of one plan."""
-
-    def __init__(
-        self,
-        sync: Sync,
-        plan: Plan,
-        trip: Trip,
-        journal: Journal,
-        standing: Standing,
-        so_far: _SoFar,
-        approved: bool,
-        limit: int | None,
-        summary: Summary,
-    ) -> None:
-        self._sync, self._target, self._plan, self._trip = sync, sync.target, plan, trip
-        self._journal, self._standing, self._so_far, self._summary = journal, standing, so_far, summary
-        self._approved = approved
-        self._verb = next((verb for verb in sync.verbs.values() if verb is not Verb.REMOVE), Verb.REMOVE)
-        self._limit = limit
-        constants = {name: origin.constant for name, origin in sync.mapping.items() if origin.constant is not None}
-        self._visit = Visit(fields=tuple(sync.mapping), constants=constants)
-        self._apart: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
-        self._last_at = standing.last_at
-        self._secrets = secrets(trip.connection)
-        self._halt: Exception | None = None
-        self._silent = self._unreached = 0
-        self._alone: list[tuple[Batch, bool]] = []  # Rows that were refused alone, after a batch was.
-        self._tasks = OpenTasks(trip.state.account(sync.address) / "tasks.jsonl")
-        self._pending: list[Batch] = []  # Written down as asked, not yet given to a conversation.
-
-    async def run(self, stop: threading.Event) -> None:
-        clock, account = self._trip.clock, self._trip.state.account(self._sync.address)
-        pacer = Pacer(self._trip.connection.limits(), account / "limits.json", clock)
-        total = self._plan.operations - len(self._so_far.done)
-        try:
-            async with connect(self._trip.connection, pacer, clock, self._trip.transport) as wire:
-                if not await _unless(stop, wire.ask(self._target.preflight(self._visit))):
-                    raise TryAgainLater(STOPPED)
-                for task in self._tasks.open():  # What it still does must not overtake what is asked now.
-                    if not await _unless(stop, wire.ask(self._target.await_task(task))):
-                        raise TryAgainLater(STOPPED)
-                    self._tasks.ended([task])
-                about = _about(self._sync, self._plan, self._trip.run, self._standing)
-                self._journal.append("begin", plan=self._plan.id, **about)
-                for removing in (False, True):
-                    if self._halt is None and self._removals_may_follow(removing):
-                        await self._phase(wire, removing, stop)
-        except ZeotapError as error:
-            self._halt = error
-        finally:
-            pacer.close()
-            self._summary.calls = pacer.calls
-            self._summary.left = total - self._summary.asked - self._summary.withheld
-            self._summary.error = self._halt
-        if self._halt and not self._summary.asked and not isinstance(self._halt, TryAgainLater):
-            raise self._halt
-
-    def _removals_may_follow(self, removing: bool) -> bool:
-        if not removing:
-            return True
-        removals = self._plan.count(Verb.REMOVE)
-        failed = sum(self._summary.fates[fate] for fate in Fate if fate is not Fate.ACCEPTED)
-        failed += self._plan.refused_before + len(self._so_far.not_in)
-        if removals and self._plan.withheld and not self._approved:
-            reasons = "; ".join(verdict.message for verdict in self._plan.withheld)
-            self._halt = ApprovePlan(f"{reasons}. To remove them all the same, approve {self._plan.id}")
-        elif removals and self._plan.replacement and failed:
-            self._halt = TryAgainLater(
-                f"{failed:,} of the new members were not accepted: the old ones stay until they are"
-            )
-        else:
-            if self._plan.replacement:
-                self._journal.append("replaced", plan=self._plan.id, identity=self._plan.identity)
-            return True
-        self._summary.withheld = removals
-        return False
-
-    async def _phase(self, wire: Wire, removing: bool, stop: threading.Event) -> None:
-        """Deliver the operations that remove, or those that don't; all of them are answered when it returns."""
-        feed = self._feed(removing, stop)
-        speakers = 1 if self._target.ordered else self._trip.connection.limits().concurrency
-        tasks = [asyncio.create_task(self._speak(wire, feed)) for _ in range(speakers)]
-        watch = asyncio.create_task(_cancel_when(stop, tasks))
-        try:
-            await asyncio.gather(*tasks, return_exceptions=True)
-        finally:
-            watch.cancel()
-            for batch in self._pending:  # Written down as asked, and never sent.
-                self._answered(batch, Receipt(Outcome(Fate.DEFERRED, "not reached", untouched=True)), count=False)
-            self._pending.clear()
-        for task in tasks:
-            if not task.cancelled() and (error := task.exception()) and not isinstance(error, asyncio.CancelledError):
-                raise error
-        if stop.is_set() and self._halt is None:
-            self._halt = TryAgainLater(STOPPED)
-
-    async def _speak(self, wire: Wire, feed: Iterator[Batch]) -> None:
-        try:
-            for batch in feed:
-                async with self._by_itself(batch):
-                    self._pending.remove(batch)
-                    await self._hold(wire, batch)
-        except Exception as error:
-            self._halt = self._halt or error  # Nobody else goes on asking.
-            raise
-
-    @asynccontextmanager
-    async def _by_itself(self, batch: Batch) -> AsyncIterator[None]:
-        """Keep *batch* from being in flight together with what the target wants apart from it."""
-        name = self._target.apart(batch.operations[0])
-        if name is None:
-            yield
-            return
-        lock = self._apart.setdefault(name, asyncio.Lock())  # Goes when nobody holds or awaits it.
-        async with lock:
-            yield
-
-    async def _hold(self, wire: Wire, batch: Batch) -> None:
-        """Hold the conversation of *batch*, in halves where the service refuses it as a whole."""
-        waiting, alone = [(batch, False)], False
-        while waiting:
-            # Whoever was refused alone may have neighbours like him: what is largest tells more.
-            place = max(range(len(waiting)), key=lambda n: len(waiting[n][0])) if alone else -1
-            part, unsure = waiting.pop(place)
-            if part is not batch and self._halt is not None:
-                self._answered(part, Receipt(Outcome(Fate.DEFERRED, "not reached")), count=False)
-                continue
-            if part is not batch:
-                part = Batch(part.operations, self._moment())
-                self._journal.asked(self._plan.id, part.rows, part.at.isoformat())
-            held = await self._converse(wire, part)
-            unsure = unsure or held.unsure
-            if held.receipt.split and len(part) > 1 and held.halt is None:
-                middle = len(part) // 2
-                halves = (part.operations[middle:], part.operations[:middle])
-                waiting += [(Batch(half, part.at), unsure) for half in halves]
-                alone = False
-                continue
-            self._answered(part, held.receipt, unsure=unsure)
-            self._give_up(held)
-            alone = len(part) == 1 < len(batch) and held.receipt.outcome(part.operations[0]).fate is Fate.REJECTED
-            if alone:
-                self._lose_hope(part, held.receipt, unsure)
-
-    async def _converse(self, wire: Wire, batch: Batch) -> Held:
-        """Hold one conversation, and remember the tasks that it leaves open."""
-        started: list[str] = []
-
-        def remember(task: str) -> None:
-            started.append(task)
-            self._tasks.started(task)
-
-        try:
-            held = await wire.hold(
-                self._target.converse(batch, self._visit), event=self._target.event, on_task=remember
-            )
-        except Interrupted as stopped:
-            self._answered(batch, stopped.receipt, unsure=True)
-            raise
-        if held.receipt.split or held.receipt.everyone.fate in (Fate.ACCEPTED, Fate.REJECTED):
-            self._tasks.ended(started)
-        return held
-
-    def _give_up(self, held: Held) -> None:
-        """End the run where *held* says so, or where too many conversations ended like it."""
-        if held.halt is not None:
-            self._halt = self._halt or held.halt
-        silent = held.receipt.everyone.fate in (Fate.DEFERRED, Fate.IN_DOUBT)
-        self._silent = self._silent + 1 if silent else 0
-        self._unreached = self._unreached + 1 if held.unreached else 0
-        if self._halt is None and (self._silent >= GIVE_UP_AFTER or self._unreached >= GIVE_UP_UNREACHED):
-            service = self._trip.connection.service
-            self._halt = TryAgainLater(
-                f"{service} gives no usable answer ({held.receipt.everyone.reason}): the rest waits"
-            )
-
-    def _lose_hope(self, batch: Batch, receipt: Receipt, unsure: bool) -> None:
-        """
-        End the run when row after row is refused alone and none is taken: the request is at fault.
-
-        The rows are owed again, since they were never looked at.
-        """
-        self._alone.append((batch, unsure))
-        if self._halt is not None or self._summary.fates[Fate.ACCEPTED] or len(self._alone) < HOPELESS:
-            return
-        service = self._trip.connection.service
-        reason = discreet(receipt, batch, self._secrets).outcome(batch.operations[0]).reason
-        for refused, doubtful in self._alone:
-            outcome = Outcome(Fate.DEFERRED, "refused like every other row", untouched=True)
-            self._answered(refused, Receipt(outcome), unsure=doubtful, count=False)
-        self._summary.fates += Counter({Fate.DEFERRED: len(self._alone), Fate.REJECTED: -len(self._alone)})
-        self._halt = FixTarget(f"{service} refuses whatever {self._sync.name} asks, row by row: {reason}")
-
-    def _answered(self, batch: Batch, receipt: Receipt, *, unsure: bool = False, count: bool = True) -> None:
-        receipt = discreet(receipt, batch, self._secrets)
-        # Never before it was asked, even if the clock goes back.
-        moment = max(self._trip.clock.now(), self._last_at or batch.at).isoformat()
-        self._journal.answered(self._plan.id, batch, receipt, moment, unsure=unsure)
-        if not count:
-            return
-        summary = self._summary
-        summary.asked += len(batch)
-        if not receipt.except_for:
-            summary.fates[receipt.everyone.fate] += len(batch)
-            if receipt.everyone.reason:
-                summary.reasons[receipt.everyone.fate, receipt.everyone.reason] += len(batch)
-        else:
-            for operation in batch:
-                outcome = receipt.outcome(operation)
-                summary.fates[outcome.fate] += 1
-                if outcome.reason:
-                    summary.reasons[outcome.fate, outcome.reason] += 1
-        if self._trip.on_progress:
-            self._trip.on_progress(summary, self._plan.operations - len(self._so_far.done))
-
-    def _feed(self, removing: bool, stop: threading.Event) -> Iterator[Batch]:
-        """Yield batches, each written down durably as asked before it is handed out, a window at a time."""
-        batches = cut(self._operations(removing), self._target, self._moment)
-        speakers = self._trip.connection.limits().concurrency
-        if self._target.ordered:
-            window = 1
-        elif self._target.event:
-            window = max(2, speakers)  # A crash leaves so many more rows in doubt: small.
-        else:
-            window = max(speakers, WINDOW // self._target.batch_items(Verb.REMOVE if removing else self._verb), 1)
-        while not (self._halt or stop.is_set()):
-            some = list(islice(batches, window))
-            if not some:
-                return
-            at = max(batch.at for batch in some)
-            self._journal.asked(self._plan.id, (row for batch in some for row in batch.rows), at.isoformat())
-            self._pending.extend(some)
-            for batch in some:
-                if self._halt or stop.is_set():
-                    return
-                yield batch
-
-    def _operations(self, removing: bool) -> Iterator[Operation]:
-        """Yield the plan's operations that are still owed, reading the file piece by piece."""
-        path = self._plan.file(self._trip.state)
-        columns = ["row", "verb", "key", "digest", "body", "repeated"]
-        with parquet.ParquetFile(path) as file:
-            for piece in file.iter_batches(batch_size=10_000, columns=columns):
-                for row, verb, name, digest, body, repeated in zip(
-                    *(c.to_pylist() for c in piece.columns), strict=True
-                ):
-                    if (verb == "remove") is not removing or row in self._so_far.done:
-                        continue
-                    if self._limit is not None:
-                        if self._limit <= 0:
-                            return
-                        self._limit -= 1
-                    yield Operation(row, Verb(verb), name, digest, body, repeated or row in self._so_far.unsure)
-
-    def _moment(self) -> datetime:
-        """Return now, but later than any moment that was ever given for this target."""
-        now = self._trip.clock.now()
-        if self._last_at is not None:
-            now = max(now, self._last_at + timedelta(milliseconds=1))
-        self._last_at = now.replace(microsecond=now.microsecond // 1000 * 1000)
-        return self._last_at
-
-
-def cut(operations: Iterator[Operation], target: Target, moment: Callable[[], datetime]) -> Iterator[Batch]:
-    """Cut *operations* into batches: one verb each, within the target's limits of items and bytes."""
-    some: list[Operation] = []
-    size = 0
-    for operation in operations:
-        bytes_more = len(operation.body.encode()) + 1 if target.max_bytes else 0
-        full = len(some) >= target.batch_items(operation.verb)
-        full = full or (target.max_bytes is not None and size + bytes_more > target.max_bytes)
-        if some and (full or some[0].verb is not operation.verb):
-            yield Batch(tuple(some), moment())
-            some, size = [], 0
-        some.append(operation)
-        size += bytes_more
-    if some:
-        yield Batch(tuple(some), moment())
-
-
-def _about(sync: Sync, plan: Plan, run: str, standing: Standing) -> Mapping[str, str]:
-    about = {"run": run, "sync": sync.name, "partition": plan.partition, "end": plan.partition_end}
-    # A changed identity mapping is the target's only when whoever it no longer names may be removed.
-    if standing.identity is None or (Change.LEFT in sync.verbs and not plan.replacement):
-        about["identity"] = plan.identity
-    return about
-
-
-async def _unless(stop: threading.Event, work: Coroutine[Any, Any, None]) -> bool:
-    """Do *work*, which changes nothing, and return True; give it up and return False when the run is stopped."""
-    task = asyncio.create_task(work)
-    watch = asyncio.create_task(_cancel_when(stop, [task], grace=0.0))
-    try:
-        await task
-    except asyncio.CancelledError:
-        if not stop.is_set():
-            raise
-        return False
-    finally:
-        watch.cancel()
-    return True
-
-
-async def _cancel_when(stop: threading.Event, tasks: list[asyncio.Task[None]], grace: float = GRACE) -> None:
-    """When the run is stopped, give the conversations under way a moment, then cancel them."""
-    while not stop.is_set():
-        await asyncio.sleep(0.1)
-    await asyncio.sleep(grace)
-    for task in tasks:
-        task.cancel()
-
-
-def _in_thread(work: Coroutine[Any, Any, T], stop: threading.Event) -> T:
-    """
-    Run *work* in an event loop of its own thread and return its result.
-
-    Signals interrupt the calling thread only: the journal is never cut off in mid
-    line, and a notebook's own loop is not in the way. An interruption sets *stop*
-    and is raised again when the work has ended.
-    """
-    result: Future[T] = Future()
-    done = threading.Event()
-
-    def body() -> None:
-        try:
-            with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-                result.set_result(runner.run(work))
-        except BaseException as error:
-            result.set_exception(error)
-        finally:
-            done.set()
-
-    # Not Thread.join: when a signal interrupts it, Python 3.11 takes the thread for finished.
-    threading.Thread(target=body, name="delivery").start()
-    try:
-        while not done.wait(0.2):
-            pass
-    except BaseException:
-        stop.set()
-        while not done.is_set():  # A second signal must not leave the journal to two writers.
-            with suppress(BaseException):
-                done.wait(0.2)
-        raise
-    return result.result()
-
-
-def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
-    """Return uvloop's event loops where there are any: they cost half of the standard ones."""
-    try:
-        import uvloop
-    except ImportError:
-        return None
-    factory: Callable[[], asyncio.AbstractEventLoop] = uvloop.new_event_loop
-    return factory

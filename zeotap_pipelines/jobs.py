@@ -13,10 +13,10 @@ from . import by_hand, orphans
 from .assets import state
 from .connection_test import Finding, failed, try_connection
 from .declared import Declared
-from .delivery import Trip
 from .doubts import Decision
 from .errors import ZeotapError
 from .retention import sweep
+from .trip import Trip
 
 
 class ConnectionNames(dg.Config):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
-from .delivery import Approval, Summary, superseded
+from .delivery import superseded
 from .destinations.base import Limits
 from .engines.duckdb import memory, rows
 from .ledger import Ledger
@@ -19,6 +19,7 @@ from .naming import filename, literal, masked
 from .plan import Level, Plan
 from .snapshot import Snapshot
 from .state import State
+from .trip import Approval, Summary
 
 if TYPE_CHECKING:
     from . import sync as core

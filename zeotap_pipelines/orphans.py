@@ -8,7 +8,6 @@ from pathlib import Path
 
 from . import fold
 from .audience import Audience
-from .delivery import Summary, Trip
 from .destinations.agillic_groups import AgillicTargetGroup
 from .destinations.agillic_recipients import AgillicRecipients
 from .destinations.agillic_tables import AgillicTable
@@ -25,6 +24,7 @@ from .model import Address, Fate, Mode, Verb
 from .removal import removable, remove
 from .state import State
 from .sync import Sync
+from .trip import Summary, Trip
 
 # What a ledger remembers of a target is its name and the field that its rows are identified by. Of a cohort's
 # segment only the id is known: it may be shown by it from then on.

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from . import snapshot as snapshots
 from .clock import SYSTEM
-from .delivery import Approval, Summary, Trip, deliver, superseded
+from .delivery import deliver, superseded
 from .diff import make_plan
 from .errors import AskForRestore, FilledOnce, MakePlanAgain, WaitForAccount
 from .guards import judge
@@ -16,6 +16,7 @@ from .model import Partition
 from .plan import Plan, load
 from .state import State
 from .sync import Sync
+from .trip import Approval, Summary, Trip
 
 
 def plan(sync: Sync, partition: Partition, state: State, *, run: str, trip: Trip | None = None) -> Plan:

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 import duckdb
 
 from . import diff, rendering
-from .delivery import Summary, Trip, deliver
+from .delivery import deliver
 from .engines.duckdb import rows
 from .ledger import Ledger, Standing
 from .model import Change, Mode, Verb
@@ -20,6 +20,7 @@ from .plan import Plan
 from .rest import fold_rest
 from .state import replacing, write_text
 from .sync import Sync
+from .trip import Summary, Trip
 
 BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)
 

@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import Any
 
 from zeotap_pipelines.audience import Audience
-from zeotap_pipelines.delivery import Summary, Trip
 from zeotap_pipelines.destinations.kognitiv import PromotionalMemberGroup
 from zeotap_pipelines.errors import ZeotapError
 from zeotap_pipelines.ledger import Ledger
@@ -28,6 +27,7 @@ from zeotap_pipelines.model import Mode
 from zeotap_pipelines.pipeline import carry_out
 from zeotap_pipelines.state import State
 from zeotap_pipelines.sync import Sync
+from zeotap_pipelines.trip import Summary, Trip
 from zeotap_pipelines_tests.world import ANYTHING_GOES, day, kognitiv
 
 PEOPLE = Audience("people", "SELECT", ("customer",))

@@ -278,7 +278,7 @@ runs = st.tuples(st.integers(0, 2), people, hitches, st.sampled_from([None, 1]))
 steps = st.lists(st.one_of(runs, runs, st.booleans()), min_size=2, max_size=5)
 
 
-@settings(deadline=None, max_examples=7, suppress_health_check=list(HealthCheck))
+@settings(deadline=None, max_examples=5, suppress_health_check=list(HealthCheck))
 @given(steps)
 def test_whatever_happens_no_event_is_doubled_or_lost(history) -> None:
     """

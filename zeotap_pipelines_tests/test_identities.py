@@ -121,7 +121,7 @@ def resolved(links: dict[str, str], row: Row) -> tuple[str, str]:
     return ("uid", links[device]) if device in links else ("anonymous_id", device)
 
 
-@settings(deadline=None, max_examples=7, suppress_health_check=list(HealthCheck))
+@settings(deadline=None, max_examples=5, suppress_health_check=list(HealthCheck))
 @given(st.lists(days, min_size=2, max_size=5))
 def test_nobody_wanted_is_ever_taken_out_and_nobody_else_stays(history) -> None:
     """

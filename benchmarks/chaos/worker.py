@@ -26,9 +26,9 @@ from typing import Any
 from benchmarks.chaos.scenes import SCENES, day
 from zeotap_pipelines import pipeline
 from zeotap_pipelines import snapshot as snapshots
-from zeotap_pipelines.delivery import Trip
 from zeotap_pipelines.errors import ZeotapError
 from zeotap_pipelines.state import State
+from zeotap_pipelines.trip import Trip
 
 SPEED = 20
 """Time runs so many times faster for workers and service, so that nobody waits long."""

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from .. import by_hand
-from ..delivery import Trip
 from ..doubts import Decision
 from ..errors import FixDeclaration
 from ..orphans import find_orphan
 from ..retention import sweep
+from ..trip import Trip
 from . import place
 
 

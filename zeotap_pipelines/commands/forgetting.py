@@ -7,12 +7,12 @@ from typing import Any
 
 from .. import forget as forgetting
 from ..by_hand import unfinished
-from ..delivery import Trip
 from ..errors import FixDeclaration
 from ..model import Address
 from ..orphans import known_syncs
 from ..removal import removable, remove
 from ..sync import Sync
+from ..trip import Trip
 from ..who import Who
 from . import place
 

@@ -1,0 +1,85 @@
+"""Run conversations in a thread of their own, and end them in good order when the run is stopped."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable, Coroutine
+from concurrent.futures import Future
+from contextlib import suppress
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+STOPPED = "the run was stopped; what is left is owed"
+
+GRACE = 3.0
+"""Seconds that the conversations under way get to end when a run is stopped."""
+
+
+async def unless(stop: threading.Event, work: Coroutine[Any, Any, None]) -> bool:
+    """Do *work*, which changes nothing, and return True; give it up and return False when the run is stopped."""
+    task = asyncio.create_task(work)
+    watch = asyncio.create_task(cancel_when(stop, [task], grace=0.0))
+    try:
+        await task
+    except asyncio.CancelledError:
+        if not stop.is_set():
+            raise
+        return False
+    finally:
+        watch.cancel()
+    return True
+
+
+async def cancel_when(stop: threading.Event, tasks: list[asyncio.Task[None]], grace: float = GRACE) -> None:
+    """When the run is stopped, give the conversations under way a moment, then cancel them."""
+    while not stop.is_set():
+        await asyncio.sleep(0.1)
+    await asyncio.sleep(grace)
+    for task in tasks:
+        task.cancel()
+
+
+def in_thread(work: Coroutine[Any, Any, T], stop: threading.Event) -> T:
+    """
+    Run *work* in an event loop of its own thread and return its result.
+
+    Signals interrupt the calling thread only: the journal is never cut off in mid
+    line, and a notebook's own loop is not in the way. An interruption sets *stop*
+    and is raised again when the work has ended.
+    """
+    result: Future[T] = Future()
+    done = threading.Event()
+
+    def body() -> None:
+        try:
+            with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+                result.set_result(runner.run(work))
+        except BaseException as error:
+            result.set_exception(error)
+        finally:
+            done.set()
+
+    # Not Thread.join: when a signal interrupts it, Python 3.11 takes the thread for finished.
+    threading.Thread(target=body, name="delivery").start()
+    try:
+        while not done.wait(0.2):
+            pass
+    except BaseException:
+        stop.set()
+        while not done.is_set():  # A second signal must not leave the journal to two writers.
+            with suppress(BaseException):
+                done.wait(0.2)
+        raise
+    return result.result()
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    """Return uvloop's event loops where there are any: they cost half of the standard ones."""
+    try:
+        import uvloop
+    except ImportError:
+        return None
+    factory: Callable[[], asyncio.AbstractEventLoop] = uvloop.new_event_loop
+    return factory
