@@ -293,7 +293,7 @@ MUTANTS = (
         "diff.py",
         "list(x) FILTER (same_form(x) NOT IN (SELECT identifier FROM carried))",
         "list(x)",
-        "documents_moengage destinations/test_moengage chaos",
+        "identities",
     ),
     Mutant(
         "events that an earlier plan left are forgotten",
