@@ -24,10 +24,10 @@ DG := env -u ZEOTAP_STATE VIRTUAL_ENV="$$PWD/.venv" DAGSTER_HOME="$$PWD/data/sta
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' Makefile
 
-demo: $(STAMP) ## one real audience to all four services, checked against the sandbox (KEEP=1: go on with a finished demo)
+demo: $(STAMP) ## a week of daily runs and a month's backfill to Kognitiv, checked against the sandbox (KEEP=1: go on)
 	@$(BIN)/zeotap demo
 
-demo-full: $(STAMP) ## the same with a month of profiles and purchases
+demo-full: $(STAMP) ## the same real audience to all four services, with profiles, credits and tables
 	@$(BIN)/zeotap demo --full
 
 dev: $(STAMP) ## the Dagster UI and the sandbox together; prints the address

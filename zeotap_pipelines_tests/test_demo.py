@@ -13,7 +13,7 @@ import pytest
 
 from zeotap_pipelines.sandbox import Sandbox
 
-SHORT = ("--start", "1997-01-05", "--days", "1", "--backfill", "2", "--purchases", "1")
+SHORT = ("--start", "1997-01-05", "--days", "1", "--backfill", "2", "--purchases", "1", "--full")
 ACTIVE = ["--start", "1997-01-05", "--days", "1", "--backfill", "2", "--purchases", "0"]
 
 

@@ -65,16 +65,18 @@ def moengage_cohort(held: Mapping[str, Any]) -> set[str]:
 
 
 def differences(
-    held: Mapping[str, Any], truth: Truth, day: date, week: tuple[date, date] | None
+    held: Mapping[str, Any], truth: Truth, day: date, week: tuple[date, date] | None, full: bool
 ) -> Iterator[tuple[str, int, int, int]]:
     """
     Yield for each target what it is, how much it holds, how much of that is too much, and how much is missing.
 
     *day* is the last one that the active members were delivered for, *week* the first
-    and the last of the members and the purchases.
+    and the last of the members and the purchases. Kognitiv alone unless *full*.
     """
     agillic = held["agillic"]["production"]
     yield _compared("Kognitiv group", kognitiv_group(held), truth.active(day))
+    if not full:
+        return
     yield _compared("MoEngage cohort", moengage_cohort(held), truth.active(day))
     yield _compared("Agillic target group", set(agillic["groups"]["Active 90 days"]), truth.active_emails(day))
     if week is None:
