@@ -345,11 +345,18 @@ MUTANTS = (
         "wire",
     ),
     Mutant(
-        "a stopped query counts as a failed one",
+        "a long query hears no signal",
         "engines/duckdb.py",
-        'if "interrupted" not in str(error):',
-        "if True:",
-        "found_by_chaos",
+        "    return attended(run, connection.interrupt)",
+        "    return run()",
+        "stopping",
+    ),
+    Mutant(
+        "a cancelled run begins again",
+        "assets.py",
+        "    except (dg.DagsterExecutionInterruptedError, KeyboardInterrupt) as stopped:",
+        "    except ZeroDivisionError as stopped:",
+        "stopping",
     ),
 )
 

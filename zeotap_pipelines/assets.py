@@ -313,9 +313,13 @@ class _Warehouse:
 
 @contextmanager
 def _failing(declared: "Declaration") -> Iterator[None]:
-    """Turn an error that a person must mend into a failure of one sentence, retried only where that can help."""
+    """Turn what a person must mend, or stopped, into a failure of one sentence, retried only where that can help."""
     try:
         yield
     except ZeotapError as error:
         place = f"{declared.place()}: " if isinstance(error, FixDeclaration) else ""
         raise dg.Failure(f"{type(error).__name__}: {place}{error}", allow_retries=error.retryable) from None
+    except (dg.DagsterExecutionInterruptedError, KeyboardInterrupt) as stopped:
+        # By the retry policy Dagster would begin the step of a cancelled run again, as if it had failed.
+        left = "; ".join(getattr(stopped, "__notes__", ["what is left is owed"]))
+        raise dg.Failure(f"the run was stopped; {left}", allow_retries=False) from None

@@ -77,9 +77,11 @@ def deliver(
                     journal.append("filled", plan=plan.id)
             else:
                 journal.append("in_step", **about(sync, plan, trip.run, standing))
-        except BaseException:
+        except BaseException as error:
             with suppress(ZeotapError):  # What ended the run is what is said; the next one folds.
                 ledger.fold(journal)
+            if not isinstance(error, Exception):  # Somebody stopped it.
+                error.add_note(f"{summary.asked:,} of {owed:,} operations were asked, the others are owed")
             raise
         try:
             ledger.fold(journal)

@@ -10,7 +10,7 @@ from typing import Any
 import duckdb
 
 from . import diff, plan, rendering
-from .engines.duckdb import first_line, memory, rows
+from .engines.duckdb import first_line, lines, memory, rows
 from .errors import RepairState
 from .ledger import Ledger
 from .naming import filename, literal
@@ -72,7 +72,7 @@ def explain(sync: Sync, key: str, state: State) -> Explanation:
     keys: set[str] = set()
     with ledger.reading() as connection:
         told = f"(SELECT *, {told_key} AS key FROM told WHERE state <> 'forgotten')"
-        found.told = _lines(connection, f"SELECT * FROM {told} WHERE {theirs} ORDER BY moment")
+        found.told = lines(connection, f"SELECT * FROM {told} WHERE {theirs} ORDER BY moment")
         keys |= {row["key"] for row in found.told}
         plans = [one for (one,) in rows(connection, "SELECT DISTINCT plan FROM movements WHERE plan IS NOT NULL")]
     try:
@@ -85,7 +85,7 @@ def explain(sync: Sync, key: str, state: State) -> Explanation:
                 if newest.file(state).exists():
                     scan = f"read_parquet({literal(str(newest.file(state)))})"
                     query = f"SELECT key, verb, change, why, digest FROM {scan} WHERE {theirs}"
-                    found.planned = _lines(connection, query)
+                    found.planned = lines(connection, query)
                     keys |= {row["key"] for row in found.planned}
             found.outcomes = _outcomes(connection, state, plans, keys)
     except duckdb.Error as error:
@@ -142,7 +142,7 @@ def _audience(
             THEN {conflict} END) AS set_aside
         FROM ({mapped}) WHERE key IN (SELECT key FROM ({mapped}) WHERE {theirs}) GROUP BY key
     """
-    return _lines(connection, query)
+    return lines(connection, query)
 
 
 def _outcomes(connection: duckdb.DuckDBPyConnection, state: State, plans: list[str], keys: set[str]) -> list[Line]:
@@ -155,10 +155,4 @@ def _outcomes(connection: duckdb.DuckDBPyConnection, state: State, plans: list[s
         FROM read_parquet([{", ".join(map(literal, files))}], filename = true)
         WHERE list_contains($keys, key) AND list_contains($plans, plan) ORDER BY moment
     """
-    return _lines(connection, query, {"keys": sorted(keys), "plans": plans})
-
-
-def _lines(connection: duckdb.DuckDBPyConnection, query: str, parameters: Any = None) -> list[Line]:
-    ran = connection.execute(query, parameters)
-    names = [column[0] for column in ran.description or ()]
-    return [dict(zip(names, row, strict=True)) for row in ran.fetchall()]
+    return lines(connection, query, {"keys": sorted(keys), "plans": plans})

@@ -1,4 +1,4 @@
-"""Run conversations in a thread of their own, and end them in good order when the run is stopped."""
+"""Run what takes long in a thread of its own, and end it in good order when the run is stopped."""
 
 from __future__ import annotations
 
@@ -49,28 +49,42 @@ def in_thread(work: Coroutine[Any, Any, T], stop: threading.Event) -> T:
     line, and a notebook's own loop is not in the way. An interruption sets *stop*
     and is raised again when the work has ended.
     """
+
+    def body() -> T:
+        with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+            return runner.run(work)
+
+    return attended(body, stop.set)
+
+
+def attended(work: Callable[[], T], stop: Callable[[], object]) -> T:
+    """
+    Run *work* in a thread of its own and return its result, while this thread listens to signals.
+
+    What a signal raises here calls *stop*, again and again until the work has ended
+    (it may not have begun when it is first called), and is then raised.
+    """
     result: Future[T] = Future()
     done = threading.Event()
 
     def body() -> None:
         try:
-            with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-                result.set_result(runner.run(work))
+            result.set_result(work())
         except BaseException as error:
             result.set_exception(error)
         finally:
             done.set()
 
     # Not Thread.join: when a signal interrupts it, Python 3.11 takes the thread for finished.
-    threading.Thread(target=body, name="delivery").start()
+    threading.Thread(target=body, name="attended").start()
     try:
         while not done.wait(0.2):
             pass
     except BaseException:
-        stop.set()
         while not done.is_set():  # A second signal must not leave the journal to two writers.
             with suppress(BaseException):
-                done.wait(0.2)
+                stop()
+                done.wait(0.05)
         raise
     return result.result()
 

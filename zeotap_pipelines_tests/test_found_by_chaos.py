@@ -1,35 +1,12 @@
 """What `make chaos` and `make mutants` found untested or broken, each as a small law."""
 
-import os
-import signal
-import threading
 from pathlib import Path
-
-import pytest
 
 from zeotap_pipelines.destinations.agillic import Agillic
 from zeotap_pipelines.destinations.agillic_recipients import AgillicRecipients
-from zeotap_pipelines.engines.duckdb import memory, rows
 from zeotap_pipelines.model import Mode
 from zeotap_pipelines.sandbox import AGILLIC_KEY, AGILLIC_SECRET, BASE_URL, Fault
 from zeotap_pipelines_tests.world import Specimen, World, day, nth
-
-
-def test_a_signal_that_arrives_during_a_query_stops_the_run_and_is_no_error_of_the_query() -> None:
-    def stop(*_: object) -> None:
-        raise SystemExit(143)
-
-    before = signal.signal(signal.SIGTERM, stop)
-    timer = threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGTERM))
-    timer.start()
-    try:
-        with pytest.raises((KeyboardInterrupt, SystemExit)), memory() as connection:
-            rows(connection, "SET threads = 1")  # While other threads do all the work DuckDB looks for no signal.
-            rows(connection, "SELECT count(*) FROM range(3000) AS a, range(1000000) AS b WHERE hash(a, b) % 7 = 3")
-            raise AssertionError("the query went on to its end")
-    finally:
-        timer.cancel()
-        signal.signal(signal.SIGTERM, before)
 
 
 def test_a_task_that_a_killed_run_left_does_not_overtake_the_next_run(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ and for as short as possible, since one writer keeps every other process out.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ import tenacity
 
 from ..errors import FixQuery, RepairState, TryAgainLater
 from ..naming import literal
+from ..stopping import attended
 
 
 class Source(Protocol):
@@ -117,14 +119,25 @@ def configure(connection: duckdb.DuckDBPyConnection) -> None:
 
 
 def rows(connection: duckdb.DuckDBPyConnection, query: str, parameters: Any = None) -> list[tuple[Any, ...]]:
-    """Run *query* to its end and return its rows."""
-    try:
-        return connection.execute(query, parameters).fetchall()
-    except RuntimeError as error:
-        if "interrupted" not in str(error):
-            raise
-        # DuckDB drops what a signal's handler raised: without this a run that was stopped would count as failed.
-        raise KeyboardInterrupt("a signal interrupted the query") from error
+    """Run *query* to its end and return its rows; a signal that raises stops it within moments, however long it is."""
+    return _ran(connection, query, parameters)[1]
+
+
+def lines(connection: duckdb.DuckDBPyConnection, query: str, parameters: Any = None) -> list[Mapping[str, Any]]:
+    """Run *query* as `rows` does and return its rows by column."""
+    names, found = _ran(connection, query, parameters)
+    return [dict(zip(names, row, strict=True)) for row in found]
+
+
+def _ran(connection: duckdb.DuckDBPyConnection, query: str, parameters: Any) -> tuple[list[str], list[tuple[Any, ...]]]:
+    def run() -> tuple[list[str], list[tuple[Any, ...]]]:
+        ran = connection.execute(query, parameters)
+        return [column[0] for column in ran.description or ()], ran.fetchall()
+
+    if threading.current_thread() is not threading.main_thread():
+        return run()  # Signals are raised in the main thread only.
+    # In C nobody looks for signals while DuckDB's own threads do the work.
+    return attended(run, connection.interrupt)
 
 
 def first_line(error: BaseException) -> str:
