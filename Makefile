@@ -24,11 +24,11 @@ DG := env -u ZEOTAP_STATE VIRTUAL_ENV="$$PWD/.venv" DAGSTER_HOME="$$PWD/data/sta
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' Makefile
 
-demo: $(STAMP) ## a week of daily runs and a month's backfill to Kognitiv, checked against the sandbox (KEEP=1: go on)
+demo: $(STAMP) ## real audiences to all four services, checked against what they then hold (KEEP=1: go on)
 	@$(BIN)/zeotap demo
 
-demo-full: $(STAMP) ## the same real audience to all four services, with profiles, credits and tables
-	@$(BIN)/zeotap demo --full
+demo-full: $(STAMP) ## the same with a month of profiles, credits and tables, one request each
+	@$(BIN)/zeotap demo --purchases 31
 
 dev: $(STAMP) ## the Dagster UI and the sandbox together; prints the address
 	@$(BIN)/zeotap dev

@@ -18,12 +18,11 @@ def parser() -> argparse.ArgumentParser:
         prog="zeotap", description="Audiences from a warehouse, kept in step with services."
     )
     commands = parser.add_subparsers(dest="command", required=True)
-    demo = commands.add_parser("demo", help="a real audience to Kognitiv, checked against the sandbox")
+    demo = commands.add_parser("demo", help="real audiences to all four services, checked against the sandbox")
     demo.add_argument("--start", type=date.fromisoformat, default=date(1997, 9, 1), help="the first day")
     demo.add_argument("--days", type=int, default=7, help="daily runs of the active members")
     demo.add_argument("--backfill", type=int, default=30, help="the days after them, in one run")
     demo.add_argument("--purchases", type=int, default=7, help="days of profiles and purchases")
-    demo.add_argument("--full", action="store_true", help="all four services, with profiles, credits and tables")
     dev = commands.add_parser("dev", help="the Dagster UI and the sandbox together")
     dev.add_argument("--port", type=int, default=3000, help="the UI's port; 0 takes a free one")
     project.add(commands)
@@ -40,7 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             from .demo.run import Script
             from .demo.run import demo as run_demo
 
-            return run_demo(Script(chosen.start, chosen.days, chosen.backfill, chosen.purchases, chosen.full))
+            return run_demo(Script(chosen.start, chosen.days, chosen.backfill, chosen.purchases))
         if chosen.command == "dev":
             from .demo.dev import dev as run_dev
 

@@ -13,7 +13,7 @@ import pytest
 
 from zeotap_pipelines.sandbox import Sandbox
 
-SHORT = ("--start", "1997-01-05", "--days", "1", "--backfill", "2", "--purchases", "1", "--full")
+SHORT = ("--start", "1997-01-05", "--days", "1", "--backfill", "2", "--purchases", "1")
 ACTIVE = ["--start", "1997-01-05", "--days", "1", "--backfill", "2", "--purchases", "0"]
 
 
@@ -66,6 +66,18 @@ def test_a_sandbox_that_lost_its_state_is_told_again(demo: Demo) -> None:
     assert "told again" in said
     assert demo.requests("PUT") > 0
     assert demo.requests("DELETE") == 0  # Who had left was never put into the new one.
+
+
+def test_a_sandbox_that_lost_its_state_is_given_no_credit_again(demo: Demo) -> None:
+    assert demo.play(*SHORT)[0] == 0
+    for file in (demo.place / "sandbox").iterdir():
+        file.unlink()
+    status, said = demo.play(*SHORT)
+    assert status == 0, said
+    assert "no credit is given again" in said
+    with demo.sandbox() as sandbox:
+        routes = {entry.route for entry in sandbox.requests("crowdtwist", method="POST")}
+    assert routes == {"/v2/users"}  # Profiles are told again.
 
 
 def test_a_finished_one_can_be_gone_on_with(demo: Demo) -> None:

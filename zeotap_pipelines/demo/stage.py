@@ -57,9 +57,9 @@ class Stage:
         self._job = self._defs.resolve_implicit_global_asset_job_def()
         self._instance = dg.DagsterInstance.get()
 
-    def run(self, days: Sequence[date], audience: str, syncs: Sequence[str]) -> list[Line]:
-        """Materialize the chain of *audience* and its *syncs* over *days* in one run. Raises Failed."""
-        keys = {dg.AssetKey(["snapshots", audience])}
+    def run(self, days: Sequence[date], audiences: Sequence[str], syncs: Sequence[str]) -> list[Line]:
+        """Materialize the snapshots of *audiences* and the chains of *syncs* over *days* in one run. Raises Failed."""
+        keys = {dg.AssetKey(["snapshots", name]) for name in audiences}
         keys |= {dg.AssetKey([kind, name]) for name in syncs for kind in ("diffs", "syncs")}
         first, last = days[0].isoformat(), days[-1].isoformat()
         partition: dict[str, Any] = {"partition_key": first}

@@ -16,9 +16,10 @@ EMAIL = "'customer' || customer_id || '@example.com'"
 
 @dataclass(frozen=True)
 class Truth:
-    """The demo warehouse, asked directly."""
+    """The demo warehouse, asked directly; *lost_credits* are purchases whose points a service gave and then lost."""
 
     warehouse: Path
+    lost_credits: frozenset[str] = frozenset()
 
     def active(self, day: date) -> set[str]:
         """The customers with a purchase in the 90 days up to *day*, as text."""
@@ -65,18 +66,16 @@ def moengage_cohort(held: Mapping[str, Any]) -> set[str]:
 
 
 def differences(
-    held: Mapping[str, Any], truth: Truth, day: date, week: tuple[date, date] | None, full: bool
+    held: Mapping[str, Any], truth: Truth, day: date, week: tuple[date, date] | None
 ) -> Iterator[tuple[str, int, int, int]]:
     """
     Yield for each target what it is, how much it holds, how much of that is too much, and how much is missing.
 
     *day* is the last one that the active members were delivered for, *week* the first
-    and the last of the members and the purchases. Kognitiv alone unless *full*.
+    and the last of the members and the purchases.
     """
     agillic = held["agillic"]["production"]
     yield _compared("Kognitiv group", kognitiv_group(held), truth.active(day))
-    if not full:
-        return
     yield _compared("MoEngage cohort", moengage_cohort(held), truth.active(day))
     yield _compared("Agillic target group", set(agillic["groups"]["Active 90 days"]), truth.active_emails(day))
     if week is None:
@@ -84,8 +83,8 @@ def differences(
     users = {user["email_address"]: user["points"] for user in held["crowdtwist"]["users"]}
     members, purchases = truth.members(week[1]), truth.purchases(*week)
     points: dict[str, int] = dict.fromkeys(members, 0)
-    for _, email, more in purchases:
-        points[email] += more
+    for purchase, email, more in purchases:
+        points[email] += 0 if purchase in truth.lost_credits else more
     yield _compared("CrowdTwist profiles", set(users), members)
     yield _compared("CrowdTwist points", set(users.items()), set(points.items()))
     named = {email for email, person in agillic["recipients"].items() if person.get("FIRSTNAME") == "Customer"}
