@@ -69,8 +69,8 @@ def diff(contender: str, size: int, root: Path) -> float:
     _, value = rendering.primary(sync)
     mapped = rendering.mapped(sync, f"read_parquet('{before.path}', file_row_number = true)", before.columns)
     with ledger.writing() as connection:
-        digest = rendering.digest(sync)
-        told = f"SELECT 'EMAIL', {value}, [], 'in', {digest}, 1, false, NULL, NULL, NULL, '1', '1', '1', '1'"
+        digests = f"{rendering.digest(sync)}, 1, {rendering.stamp(sync)}"
+        told = f"SELECT 'EMAIL', {value}, [], 'in', {digests}, false, NULL, NULL, NULL, '1', '1', '1', '1'"
         connection.execute(f"INSERT INTO told {told} FROM ({mapped})").fetchall()
     part = size // 100
     after = snapshot.take(AUDIENCE, day(2), People(part, size + part, 1), state, run="2", now=NOW)

@@ -50,7 +50,7 @@ def carry_over(connection: duckdb.DuckDBPyConnection, target: Target, state: Sta
             connection,
             """
             INSERT INTO judged BY NAME
-            SELECT key, true AS is_wanted, name, value, others, digest, told_state, verb, change,
+            SELECT key, true AS is_wanted, name, value, others, digest, stamp, told_state, verb, change,
                 CASE told_state WHEN 'released' THEN 'released' ELSE 'left by an earlier plan' END AS why
             FROM left_over
             """,

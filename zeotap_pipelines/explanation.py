@@ -9,7 +9,7 @@ from typing import Any
 
 import duckdb
 
-from . import diff, plan, rendering
+from . import comparison, plan, rendering
 from .engines.duckdb import first_line, lines, memory, rows
 from .errors import RepairState
 from .ledger import Ledger
@@ -135,8 +135,8 @@ def _audience(
     types = {
         name: kind for name, kind, *_ in rows(connection, f"DESCRIBE SELECT * FROM read_parquet({literal(str(path))})")
     }
-    mapped = diff.mapped_rows(sync, scan, types, len(sync.target.identity) > 1 and not sync.target.composite)
-    conflict = literal(diff.CONFLICT)
+    mapped = comparison.mapped_rows(sync, scan, types)
+    conflict = literal(comparison.CONFLICT)
     query = f"""
         SELECT key, coalesce(min(unfit), CASE WHEN min(digest) <> max(digest) OR min(others) <> max(others)
             THEN {conflict} END) AS set_aside

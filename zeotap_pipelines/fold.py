@@ -40,7 +40,7 @@ def fold(connection: duckdb.DuckDBPyConnection, target: Target, state: State, jo
     try:
         rows(connection, _MOVED.format(key=key(target, target.identity, "name", "value"), event=_sql(target.event)))
         rows(connection, "DELETE FROM told WHERE rowid IN (SELECT old_row FROM moved WHERE old_row IS NOT NULL)")
-        columns = "name, value, others, state, digest, digest_version, unsettled, refused_verb, refused_digest"
+        columns = "name, value, others, state, digest, digest_version, stamp, unsettled, refused_verb, refused_digest"
         rows(
             connection,
             f"INSERT INTO told SELECT {columns}, refused_partition, partition, plan, run, moment FROM moved WHERE keep",
@@ -148,6 +148,7 @@ _NOTHING = ", ".join(
         "others": "VARCHAR[]",
         "digest": "BIGINT",
         "digest_version": "TINYINT",
+        "stamp": "UBIGINT",
         "body": "VARCHAR",
         "repeated": "BOOLEAN",
     }.items()
@@ -195,9 +196,9 @@ WITH begun AS (
 ), held AS (
     SELECT rowid AS old_row, {key} AS old_key, * FROM told
 ), paired AS (
-    SELECT o.* EXCLUDE (name, value, others, digest, digest_version, partition, plan, run, moment),
+    SELECT o.* EXCLUDE (name, value, others, digest, digest_version, stamp, partition, plan, run, moment),
         o.name AS o_name, o.value AS o_value, o.others AS o_others, o.digest AS o_digest, o.digest_version AS o_version,
-        o.partition AS o_partition, o.plan AS o_plan, o.run AS o_run, o.moment AS o_moment,
+        o.stamp AS o_stamp, o.partition AS o_partition, o.plan AS o_plan, o.run AS o_run, o.moment AS o_moment,
         p.*, b.run AS new_run, b.partition AS new_partition,
         p.fate = 'accepted' OR (p.fate = 'rejected' AND p.final) AS settled,
         p.fate = 'rejected' AND NOT p.final AS refused
@@ -211,6 +212,7 @@ SELECT old_row,
          WHEN fate = 'in_doubt' THEN 'doubt' ELSE coalesce(state, 'unknown') END AS state,
     CASE WHEN settled OR fate = 'in_doubt' THEN digest ELSE o_digest END AS digest,
     CASE WHEN settled OR fate = 'in_doubt' THEN digest_version ELSE o_version END AS digest_version,
+    CASE WHEN settled OR fate = 'in_doubt' THEN stamp ELSE o_stamp END AS stamp,
     CASE WHEN settled THEN false
          WHEN {event} THEN coalesce(unsettled, false)
          WHEN fate = 'deferred' AND NOT untouched THEN true

@@ -42,7 +42,7 @@ CREATE TABLE IF NOT EXISTS movements (
     accepted BIGINT, rejected BIGINT, deferred BIGINT, in_doubt BIGINT
 );
 CREATE TABLE IF NOT EXISTS told (
-    name VARCHAR, value VARCHAR, others VARCHAR[], state VARCHAR, digest BIGINT, digest_version TINYINT,
+    name VARCHAR, value VARCHAR, others VARCHAR[], state VARCHAR, digest BIGINT, digest_version TINYINT, stamp UBIGINT,
     unsettled BOOLEAN, refused_verb VARCHAR, refused_digest BIGINT, refused_partition VARCHAR,
     partition VARCHAR, plan VARCHAR, run VARCHAR, moment VARCHAR
 );
@@ -166,8 +166,7 @@ class Ledger:
                     assert journal is not None
                     fold.fold(connection, self.target, self.state, copy, journal)
             elif attached:
-                for table in TABLES:
-                    rows(connection, f"CREATE VIEW {table} AS FROM ledger.{table}")
+                rows(connection, "USE ledger")
             yield connection
 
     def standing(self, connection: duckdb.DuckDBPyConnection) -> Standing:

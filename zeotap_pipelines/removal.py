@@ -10,12 +10,13 @@ from datetime import UTC, datetime
 
 import duckdb
 
-from . import diff, rendering
+from . import rendering
 from .delivery import deliver
 from .engines.duckdb import rows
 from .ledger import Ledger, Standing
 from .model import Change, Mode, Verb
 from .naming import literal
+from .operations import identity_mapping, removal_body
 from .plan import Plan
 from .rest import fold_rest
 from .state import replacing, write_text
@@ -109,7 +110,7 @@ def _write(connection: duckdb.DuckDBPyConnection, sync: Sync, standing: Standing
         refused_before=0,
         changed_unsent=0,
         digest_version=rendering.DIGEST_VERSION,
-        identity=standing.identity or diff.identity_mapping(sync),
+        identity=standing.identity or identity_mapping(sync),
         declared=sync.declared,
         replacement=False,
         made_at=now.isoformat(),
@@ -120,7 +121,8 @@ def _write(connection: duckdb.DuckDBPyConnection, sync: Sync, standing: Standing
             f"""
             COPY (
                 SELECT "row", verb, change, why, key, name, value, others, CAST(NULL AS BIGINT) AS digest,
-                    CAST({rendering.DIGEST_VERSION} AS TINYINT) AS digest_version, {diff.removal_body(sync)} AS body,
+                    CAST({rendering.DIGEST_VERSION} AS TINYINT) AS digest_version, CAST(NULL AS UBIGINT) AS stamp,
+                    {removal_body(sync)} AS body,
                     why = 'unsettled' AS repeated
                 FROM owed AS o ORDER BY "row"
             ) TO {literal(str(draft))} (FORMAT parquet)

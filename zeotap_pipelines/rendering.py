@@ -12,6 +12,8 @@ import json
 import re
 from collections.abc import Mapping
 
+import duckdb
+
 from .destinations.base import Target
 from .mapping import Kind, rendered
 from .naming import identifier, literal
@@ -39,7 +41,7 @@ def mapped(sync: Sync, scan: str, types: Mapping[str, str]) -> str:
         text = origin.canonical(types, sync.target.date_format)
         if name in sync.target.identity:
             # An identity of nothing but spaces is no identity.
-            text = f"nullif({text}, '')" if name in sync.target.exact else f"nullif(trim({text}), '')"
+            text = f"nullif({text if name in sync.target.exact else trimmed(text)}, '')"
         fields.append(f"{text} AS {field(name)}")
     return f"SELECT file_row_number AS src, {', '.join(fields)} FROM {scan}"
 
@@ -48,7 +50,19 @@ def normalised(target: Target, name: str, text: str) -> str:
     """Return the SQL of the form in which identities called *name* are compared."""
     if name in target.exact:
         return text
-    return f"lower(trim({text}))" if name in target.email else f"trim({text})"
+    return f"lower({trimmed(text)})" if name in target.email else trimmed(text)
+
+
+def trimmed(text: str) -> str:
+    """
+    Return the SQL of *text* without spaces at its ends.
+
+    A column of plain characters without a space is as it should be, and to see that
+    takes a third of the time of trimming. An expression would be computed four times.
+    """
+    if "(" in text:
+        return f"trim({text})"
+    return f"CASE WHEN contains({text}, ' ') OR strlen({text}) <> length({text}) THEN trim({text}) ELSE {text} END"
 
 
 def key(target: Target, identity: tuple[str, ...], name: str, value: str) -> str:
@@ -94,16 +108,37 @@ def digest(sync: Sync, version: int = DIGEST_VERSION) -> str:
     mapping is a change.
     """
     assert version == 1
+    salt, texts = _told_fields(sync)
+    if not texts:
+        return NO_ATTRIBUTES
+    values = [f"coalesce(strlen({text}) || ':' || {text}, '-')" for text in texts]
+    return f"CAST(md5_number_lower({literal(salt)} || {' || '.join(values)}) >> 1 AS BIGINT)"
+
+
+def stamp(sync: Sync) -> str:
+    """
+    Return the SQL of the engine's own hash of what the digest of a mapped row is made of.
+
+    It costs a tenth of the digest, and changes with the engine's release, which is
+    part of it: equal stamps are equal rows, and different ones say nothing.
+    """
+    salt, texts = _told_fields(sync)
+    return f"hash({', '.join([literal(f'duckdb {duckdb.__version__} {salt}'), *texts])})"
+
+
+def _told_fields(sync: Sync) -> tuple[str, list[str]]:
+    """Return a name for the fields that are not the key of a row, and the SQL of their values."""
     whole = sync.target.composite or len(sync.target.identity) == 1
     names = [n for n in sorted(sync.mapping) if not (whole and n in sync.target.identity)]
-    if not names:
-        return NO_ATTRIBUTES
     salt = hashlib.sha256("\x1f".join(f"{n}{'!' * sync.mapping[n].send_nulls}" for n in names).encode()).hexdigest()[:8]
-    values = []
-    for name in names:
-        text = normalised(sync.target, name, field(name)) if name in sync.target.identity else field(name)
-        values.append(f"coalesce(strlen({text}) || ':' || {text}, '-')")
-    return f"CAST(md5_number_lower({literal(salt)} || {' || '.join(values)}) >> 1 AS BIGINT)"
+    texts = [normalised(sync.target, n, field(n)) if n in sync.target.identity else field(n) for n in names]
+    return salt, texts
+
+
+def others(sync: Sync) -> str:
+    """Return the SQL of the identifiers that a mapped row has besides its primary one, each as ``name=value``."""
+    parts = [f"CASE WHEN name <> {literal(n)} THEN {literal(n + '=')} || {field(n)} END" for n in sync.identity]
+    return f"list_filter([{', '.join(parts)}], lambda x: x IS NOT NULL)"
 
 
 def body(sync: Sync) -> str:
