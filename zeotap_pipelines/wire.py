@@ -173,6 +173,7 @@ class Wire:
             )
             raise trial.lost("HTTP 401", FixConnection(refused))
         if 300 <= status < 400:
+            trial.unsure = trial.unsure or trial.event  # Whoever sends on may have taken it first.
             redirect = f"{_host(self._connection)} answers with a redirect (HTTP {status}), which is not followed"
             raise trial.lost(f"HTTP {status}", FixConnection(f"{redirect}: check base_url"))
         if status == httpx.codes.TOO_MANY_REQUESTS:  # Nothing was done: this costs no retry.

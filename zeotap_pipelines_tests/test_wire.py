@@ -261,6 +261,14 @@ def test_a_redirect_is_refused(line, status: int) -> None:
     assert len(asked.service.requests) == 1
 
 
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+def test_a_redirect_leaves_an_event_in_doubt(line, status: int) -> None:
+    """Some services answer what they took with a redirect."""
+    [held] = line(httpx.Response(status, headers={"Location": "/done"})).hold(once(), event=True)
+    assert held.receipt.everyone.fate is Fate.IN_DOUBT
+    assert isinstance(held.halt, FixConnection)
+
+
 def test_no_cookie_is_sent_back(line) -> None:
     asked = line(httpx.Response(204, headers={"Set-Cookie": "affinity=1; Path=/"}))
     asked.hold(once())

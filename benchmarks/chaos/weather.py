@@ -81,9 +81,18 @@ class Watched:
         if request.method == "POST" and CREDIT.match(request.path):
             event = json.loads(request.body)["extra_data"]["event_id"]
             late = answer.delay + answer.drip * len(answer.reply.body) >= TIMEOUT
-            lost = answer.ending in ("reset", "cut") or answer.reply.status >= 500 or late
+            lost = answer.ending in ("reset", "cut") or answer.reply.status >= 500 or late or _broken(answer.reply.body)
             self.asked.append(Asked(event, answer.reply.status, lost))
         return answer
+
+
+def _broken(body: bytes) -> bool:
+    """Return whether *body* is JSON that breaks off."""
+    try:
+        json.loads(body or b"null")
+    except ValueError:
+        return True
+    return False
 
 
 def watch(sandbox: Sandbox) -> Watched:

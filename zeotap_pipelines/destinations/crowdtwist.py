@@ -35,8 +35,8 @@ from .crowdtwist_answers import (
     says,
 )
 from .crowdtwist_auth import ApiKey, Signature
+from .crowdtwist_preflight import ACTIVITIES, list_of_activities
 
-ACTIVITIES = "/v2/activities"
 USERS = "/v2/users"
 JSON = {"Content-Type": "application/json"}
 
@@ -211,6 +211,10 @@ class UserProfile(Target):
                 "email_address differs from user_id: an update changes the address, a create keeps user_id",
                 "lower(trim({user_id})) <> lower(trim({email_address}))",
             )
+
+    def preflight(self, visit: Visit) -> Question:
+        """Ask something that changes nothing, so that a wrong key or host is found before the first member is asked."""
+        yield from list_of_activities(visit)
 
     def converse(self, batch: Batch, visit: Visit) -> Conversation:
         """Update or create one user; an upsert updates first and creates where there is none."""

@@ -23,8 +23,9 @@ from ..mapping import Kind
 from ..model import Batch, Call, Conversation, Fate, Mode, Operation, Outcome, Question, Receipt, Verb
 from ..naming import segment
 from .base import Target, Visit
-from .crowdtwist import ACTIVITIES, JSON, USERS, named, unfit_ids
-from .crowdtwist_answers import activity_ids, judged, reason, says
+from .crowdtwist import JSON, USERS, named, unfit_ids
+from .crowdtwist_answers import NOT_OURS, judged, reason, says
+from .crowdtwist_preflight import list_of_activities
 
 ALREADY_PROCESSED = "event already processed"
 
@@ -104,12 +105,10 @@ class ActivityCredit(Target):
 
     def preflight(self, visit: Visit) -> Question:
         """Learn which activities there are; refuse a constant activity_id that isn't among them."""
-        response = yield Call("GET", ACTIVITIES)
-        known = activity_ids(response) if response.is_success else None
+        known = yield from list_of_activities(visit)
         if known is None:
             return
         visit.known["activities"] = known
-        visit.known["base_url_is_right"] = True
         constant = visit.constants.get("activity_id")
         if constant is not None and constant.strip() not in known:
             raise FixTarget(f"CrowdTwist has no activity {constant!r}: check the activity_id in Control Center")
@@ -139,11 +138,13 @@ class ActivityCredit(Target):
                 return Outcome(Fate.ACCEPTED, "already processed: an earlier attempt had been accepted", status)
             # Also the answer to a second, legitimate credit that follows another too closely.
             return Outcome(Fate.IN_DOUBT, f"{reason(response)}, on the first attempt", status)
-        if response.is_success:
-            return Outcome(Fate.ACCEPTED, CAPPED if _withheld(response) else "", status)
+        if (awarded := _awarded(response)) is not None:
+            return Outcome(Fate.ACCEPTED, "" if awarded else CAPPED, status)
         if status in self.safe_statuses:
             return Outcome(Fate.DEFERRED, reason(response), status, untouched=True)
         outcome = judged(response, visit, event=True)
+        if outcome.fate is Fate.ACCEPTED:  # A success, and no word of the credit.
+            return Outcome(Fate.IN_DOUBT, f"{reason(response)}, {NOT_OURS}", status)
         unnamed = outcome.fate is Fate.REJECTED and outcome.reason == reason(response)
         if unnamed or (status == httpx.codes.NOT_FOUND and outcome.fate is Fate.DEFERRED):
             return Outcome(Fate.REJECTED, f"{reason(response)}. {CHECK_ID}", status, untouched=True)
@@ -159,9 +160,10 @@ def _credit(fields: Mapping[str, Any]) -> bytes:
     return json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode()
 
 
-def _withheld(response: httpx.Response) -> bool:
-    """Return whether a success says that nothing was awarded."""
+def _awarded(response: httpx.Response) -> bool | None:
+    """Return whether a success says that the credit will be processed; None where it doesn't speak of credits."""
     try:
-        return response.json()["awarded"] is False
+        awarded = response.json()["awarded"]
     except (ValueError, KeyError, TypeError, RecursionError):
-        return False
+        return None
+    return awarded not in (False, None, "false") if response.is_success else None

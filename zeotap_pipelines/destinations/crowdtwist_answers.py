@@ -13,6 +13,8 @@ from ..errors import FixConnection
 from ..model import Fate, Halt, Outcome, Receipt
 from .base import Visit, judge
 
+NOT_OURS = "which is no answer of CrowdTwist's"
+
 ALREADY_TAKEN = "already taken"
 NO_SUCH_USER = "user does not exist"
 
@@ -40,7 +42,7 @@ def no_such_user(response: httpx.Response, visit: Visit) -> bool:
     """
     # Assumption (missing-user): a missing user's 404 says so in its message, in these words.
     absent = response.status_code == httpx.codes.NOT_FOUND and says(response, NO_SUCH_USER)
-    if absent or response.is_success:
+    if absent or acknowledged(response):
         visit.known["base_url_is_right"] = True
     if absent or response.status_code != httpx.codes.NOT_FOUND or visit.known.get("base_url_is_right"):
         return absent
@@ -54,11 +56,12 @@ def judged(response: httpx.Response, visit: Visit, *, event: bool = False) -> Ou
     """
     Return what *response* means, with the remedy of an error that is known by name.
 
-    Raises Halt on a 403 and on a wrong path: no row is at fault there.
+    A success that is not CrowdTwist's own says nothing of the row. Raises Halt on a 403
+    and on a wrong path: no row is at fault there.
     """
     absent = no_such_user(response, visit)
     outcome = judge(response, event=event)
-    if outcome.fate is Fate.ACCEPTED:
+    if acknowledged(response):
         return outcome
     status = response.status_code
     if status == httpx.codes.FORBIDDEN:
@@ -72,9 +75,27 @@ def judged(response: httpx.Response, visit: Visit, *, event: bool = False) -> Ou
         if says(response, needle):
             # Assumption (error-status): the status, documented nowhere, says nothing more: the row is at fault.
             return Outcome(Fate.REJECTED, f"{reason(response)}. {remedy}", status, untouched=True)
+    if response.is_success:
+        fate = Fate.IN_DOUBT if event else Fate.DEFERRED
+        return Outcome(fate, f"{reason(response)}, {NOT_OURS}", status)
     if status == httpx.codes.NOT_FOUND and not absent:
         return Outcome(Fate.DEFERRED, f"{reason(response)}, which says nothing of the user", status, untouched=True)
     return replace(outcome, reason=reason(response))
+
+
+def acknowledged(response: httpx.Response) -> bool:
+    """
+    Return whether a success is CrowdTwist's own: JSON that names no error, or nothing at all.
+
+    A page of somebody in between (a login, a maintenance) and half an answer are none.
+    """
+    if not response.is_success:
+        return False
+    try:
+        found = response.json() if response.content.strip() else None
+    except (ValueError, RecursionError):
+        return False
+    return not (isinstance(found, dict) and found.get("error"))
 
 
 def reason(response: httpx.Response) -> str:

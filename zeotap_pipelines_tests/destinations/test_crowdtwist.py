@@ -6,8 +6,9 @@ import httpx
 import pytest
 from pydantic import ValidationError
 
-from zeotap_pipelines.destinations.base import Visit
+from zeotap_pipelines.destinations.base import Target, Visit
 from zeotap_pipelines.destinations.crowdtwist import DEFAULT_FIELDS, CrowdTwist, UserProfile
+from zeotap_pipelines.destinations.crowdtwist_activities import ActivityCredit
 from zeotap_pipelines.destinations.crowdtwist_answers import REMEDIES, said
 from zeotap_pipelines.errors import FixConnection, FixDeclaration, TryAgainLater
 from zeotap_pipelines.model import Fate, Mode, Outcome, Verb
@@ -77,6 +78,46 @@ def test_the_connection_test_names_the_wrong_setting(
 ) -> None:
     with pytest.raises(error, match=named):
         ask(account().test(), response)
+
+
+@pytest.mark.parametrize("target", [USERS, ActivityCredit("purchases")])
+@pytest.mark.parametrize(
+    ("response", "error"),
+    [
+        (answer(404, {"error": "page_not_found", "message": "Not found"}), FixConnection),
+        (answer(200, text="<html>Please log in</html>"), FixConnection),
+        (answer(200, text='[{"id": 1'), TryAgainLater),
+        (answer(503, text="<html>Down for maintenance</html>"), TryAgainLater),
+        (answer(500), TryAgainLater),
+    ],
+)
+def test_a_strangers_answer_ends_the_run_before_anything_is_asked(
+    target: Target, response: httpx.Response, error: type[Exception]
+) -> None:
+    with pytest.raises(error, match="base_url" if error is FixConnection else "trouble"):
+        ask(target.preflight(Visit()), response)
+
+
+def test_a_profiles_preflight_lists_the_activities_and_a_key_that_may_not_still_writes() -> None:
+    [call] = ask(USERS.preflight(Visit()), answer(200, [{"id": 1}]))
+    assert (call.method, call.path) == ("GET", "/v2/activities")
+    ask(USERS.preflight(Visit()), answer(403))
+
+
+@pytest.mark.parametrize("text", ['{"id": 7', "<html>Please log in</html>", '{"error": "busy"}'])
+@pytest.mark.parametrize("verb", [Verb.UPSERT, Verb.INSERT, Verb.UPDATE])
+def test_a_success_that_is_not_the_services_own_is_asked_again(verb: Verb, text: str) -> None:
+    """A page of somebody in between, or half an answer: nobody knows whether the profile is there."""
+    outcome = one(USERS, verb, answer(200, text=text), user_id="a@x.de")
+    assert outcome.fate is Fate.DEFERRED and not outcome.untouched and "no answer of CrowdTwist" in outcome.reason
+
+
+def test_an_empty_success_is_one_and_a_named_error_none() -> None:
+    assert one(USERS, Verb.UPDATE, answer(204), user_id="a@x.de").fate is Fate.ACCEPTED
+    wrong = one(USERS, Verb.UPDATE, answer(200, {"error": "Unrecognized attribute name"}), user_id="a@x.de")
+    assert wrong.fate is Fate.REJECTED and "case-sensitive" in wrong.reason
+    said_by_a_member = answer(200, {"id": 7, "custom_data": {"motto": "user does not exist"}})
+    assert one(USERS, Verb.UPDATE, said_by_a_member, user_id="a@x.de").fate is Fate.ACCEPTED
 
 
 def test_profiles_have_the_modes_of_the_source_document_and_no_audience_modes() -> None:

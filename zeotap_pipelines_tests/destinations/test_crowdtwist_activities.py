@@ -67,9 +67,22 @@ def test_a_credit_that_awards_nothing_is_accepted_and_says_why() -> None:
     assert outcome.fate is Fate.ACCEPTED and "frequency caps" in outcome.reason
 
 
-@pytest.mark.parametrize("text", ["", "[]", '{"awarded": null}', "<html>"])
-def test_any_success_is_a_success(text: str) -> None:
-    assert one(answer(202, text=text)).fate is Fate.ACCEPTED
+@pytest.mark.parametrize("awarded", [None, 0, "false"])
+def test_whatever_form_a_no_has_the_credit_was_processed_and_nothing_awarded(awarded: object) -> None:
+    outcome = one(answer(202, {"awarded": awarded}))
+    assert outcome.fate is Fate.ACCEPTED and "frequency caps" in outcome.reason
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", "null", '{"awar', "<html>Please log in</html>", '{"error": "busy"}'])
+@pytest.mark.parametrize("repeated", [False, True])
+def test_a_success_without_a_word_of_the_credit_leaves_it_in_doubt(text: str, repeated: bool) -> None:
+    """A page of somebody in between, or half an answer: neither says that the credit was made, nor that it wasn't."""
+    assert one(answer(200, text=text), repeated=repeated).fate is Fate.IN_DOUBT
+
+
+def test_a_named_error_is_one_whatever_its_status() -> None:
+    outcome = one(answer(200, {"error": "page_not_found", "message": "User does not exist."}))
+    assert outcome.fate is Fate.REJECTED and "User Identifier Type" in outcome.reason
 
 
 @pytest.mark.parametrize("status", [408, 425, 500, 502, 503, 504])
@@ -149,7 +162,7 @@ def test_a_constant_activity_that_the_service_lacks_ends_the_run_before_it_begin
     ask(CREDITS.preflight(Visit(constants={"activity_id": "42"})), answer(200, [{"id": 42}]))
 
 
-@pytest.mark.parametrize("response", [answer(403), answer(500), answer(200, text="<html>"), answer(200, [7])])
+@pytest.mark.parametrize("response", [answer(403), answer(200, [7]), answer(200, {"activities": []})])
 def test_a_list_that_cannot_be_read_refuses_nothing(response: httpx.Response) -> None:
     visit = Visit()
     ask(CREDITS.preflight(visit), response)
