@@ -40,7 +40,7 @@ test: $(STAMP) ## ruff, mypy and every test
 	@sh scripts/chromium
 	@$(APART) $(PYTHON) -m pytest
 
-check: $(STAMP) ## ruff, mypy, the YAML definitions and the installed packages
+check: $(STAMP) ## ruff, mypy, the YAML definitions, the installed packages and what is known against them (AUDIT=required)
 	@$(PYTHON) -m ruff check
 	@$(PYTHON) -m ruff format --check
 	@$(PYTHON) -m mypy
@@ -48,6 +48,7 @@ check: $(STAMP) ## ruff, mypy, the YAML definitions and the installed packages
 	@$(DG) check yaml
 	@$(DG) check defs
 	@$(PYTHON) -m pip check
+	@$(PYTHON) scripts/audit.py $(if $(filter required,$(AUDIT)),--required)
 
 bench: $(STAMP) ## CPU of the diff and of delivery beside their contenders
 	@$(APART) $(PYTHON) -m benchmarks

@@ -256,9 +256,30 @@ MUTANTS = (
     Mutant(
         "secrets and rows stand in reasons",
         "conversing.py",
-        "        receipt = discreet(receipt, batch, self._secrets)\n",
+        "        held = replace(held, receipt=discreet(held.receipt, batch, self._secrets))\n",
         "",
-        "wire",
+        "wire canaries",
+    ),
+    Mutant(
+        "what ends a run quotes a row",
+        "conversing.py",
+        "            hush(held.halt, batch, self._secrets)\n",
+        "            pass\n",
+        "canaries",
+    ),
+    Mutant(
+        "an echoed token is written down",
+        "discretion.py",
+        "(*secret, *_signed_with(response.request))",
+        "secret",
+        "canaries",
+    ),
+    Mutant(
+        "httpx logs whom it asks for",
+        "wire.py",
+        "        logging.getLogger(library).setLevel(logging.WARNING)\n",
+        "        pass\n",
+        "canaries",
     ),
     Mutant(
         "whoever was refused is asked again and again",

@@ -7,7 +7,7 @@ import threading
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from itertools import islice
 from weakref import WeakValueDictionary
@@ -15,7 +15,7 @@ from weakref import WeakValueDictionary
 import pyarrow.parquet as parquet
 
 from .destinations.base import Target, Visit
-from .discretion import discreet, secrets
+from .discretion import discreet, hush, secrets
 from .errors import ApprovePlan, FixTarget, TryAgainLater, ZeotapError
 from .journal import Journal
 from .ledger import Standing
@@ -214,8 +214,11 @@ class Conversations:
                 self._target.converse(batch, self._visit), event=self._target.event, on_task=remember
             )
         except Interrupted as stopped:
-            self._answered(batch, stopped.receipt, unsure=True)
+            self._answered(batch, discreet(stopped.receipt, batch, self._secrets), unsure=True)
             raise
+        held = replace(held, receipt=discreet(held.receipt, batch, self._secrets))
+        if held.halt is not None:
+            hush(held.halt, batch, self._secrets)
         if held.receipt.split or held.receipt.everyone.fate in (Fate.ACCEPTED, Fate.REJECTED):
             self._tasks.ended(started)
         return held
@@ -243,7 +246,7 @@ class Conversations:
         if self._halt is not None or self._summary.fates[Fate.ACCEPTED] or len(self._alone) < HOPELESS:
             return
         service = self._trip.connection.service
-        reason = discreet(receipt, batch, self._secrets).outcome(batch.operations[0]).reason
+        reason = receipt.outcome(batch.operations[0]).reason
         for refused, doubtful in self._alone:
             outcome = Outcome(Fate.DEFERRED, "refused like every other row", untouched=True)
             self._answered(refused, Receipt(outcome), unsure=doubtful, count=False)
@@ -251,7 +254,6 @@ class Conversations:
         self._halt = FixTarget(f"{service} refuses whatever {self._sync.name} asks, row by row: {reason}")
 
     def _answered(self, batch: Batch, receipt: Receipt, *, unsure: bool = False, count: bool = True) -> None:
-        receipt = discreet(receipt, batch, self._secrets)
         # Never before it was asked, even if the clock goes back.
         moment = max(self._trip.clock.now(), self._last_at or batch.at).isoformat()
         self._journal.answered(self._plan.id, batch, receipt, moment, unsure=unsure)

@@ -8,6 +8,7 @@ what certainly did not happen (a 429, or a failure before any byte was sent).
 from __future__ import annotations
 
 import asyncio
+import logging
 import random
 import re
 from collections.abc import AsyncIterator, Callable
@@ -21,6 +22,7 @@ import httpx
 
 from .clock import Clock
 from .destinations.base import TRANSIENT, Connection
+from .discretion import secrets, without
 from .errors import ContinueLater, FixConnection, TryAgainLater, ZeotapError
 from .limits import PATIENCE, Pacer
 from .model import Call, Conversation, Fate, Halt, Outcome, Question, Receipt, Task, Unanswered
@@ -68,6 +70,7 @@ class Wire:
     def __init__(self, client: httpx.AsyncClient, connection: Connection, pacer: Pacer, clock: Clock) -> None:
         self._client, self._connection, self._pacer, self._clock = client, connection, pacer, clock
         self._token_url = getattr(client.auth, "token_url", None)
+        self._secrets = secrets(connection)
 
     async def hold(
         self, conversation: Conversation, *, event: bool = False, on_task: Callable[[str], None] | None = None
@@ -97,7 +100,7 @@ class Wire:
                 else:
                     unsure = unsure or response.extensions["repeated"]
                     changed = changed or (step.method != "GET" and response.is_success)
-                    step = conversation.send(response)
+                    step = conversation.send(without(response, self._secrets))
         except StopIteration as end:
             receipt: Receipt = end.value
             return Held(receipt, halt, unreached, unsure)
@@ -117,7 +120,7 @@ class Wire:
                     raise lost.halt or TryAgainLater(
                         f"{_host(self._connection)} can't be asked: {lost.outcome.reason}"
                     ) from None
-                call = question.send(response)
+                call = question.send(without(response, self._secrets))
         except StopIteration:
             return
 
@@ -251,6 +254,8 @@ async def connect(
         follow_redirects=False,
         trust_env=False,
     )
+    for library in ("httpx", "httpcore"):  # They log URLs and headers, which name people and hold credentials.
+        logging.getLogger(library).setLevel(logging.WARNING)
     client.cookies.jar.set_policy(DefaultCookiePolicy(allowed_domains=[]))
     async with client:
         yield Wire(client, connection, pacer, clock)

@@ -14,6 +14,7 @@ from zeotap_pipelines.sandbox.messages import Reply
 Kind = Literal[
     "status",  # answers `status` instead of the service; nothing is applied unless `applied`
     "html",  # as status (503 by default) with a page of HTML, as a proxy in maintenance does
+    "echo",  # answers `status` (400 by default) with all that was sent, credentials too; nothing is applied
     "delay",  # applied, answered `seconds` later
     "reset_before",  # the connection is reset, nothing was applied
     "reset_after",  # applied, the connection is reset instead of an answer
@@ -26,7 +27,7 @@ Kind = Literal[
     "propagation_delay",  # looked up by services with tasks: what was accepted shows `seconds` later
 ]
 NAMED: frozenset[str] = frozenset({"task_failure", "propagation_delay"})
-_UNAPPLIED: frozenset[str] = frozenset({"status", "html", "reset_before"})
+_UNAPPLIED: frozenset[str] = frozenset({"status", "html", "echo", "reset_before"})
 _HTML = "<!DOCTYPE html><html><head><title>Maintenance</title></head><body><h1>We'll be back soon</h1></body></html>"
 
 

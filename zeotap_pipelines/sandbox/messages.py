@@ -31,6 +31,12 @@ class Request:
     headers: tuple[tuple[str, str], ...]
     body: bytes = b""
 
+    @property
+    def whole(self) -> str:
+        """All of it as text."""
+        headers = ", ".join(f"{name}: {value}" for name, value in self.headers)
+        return f"{self.body.decode('utf-8', 'replace')} {self.method} {self.target} {headers}"
+
     def header(self, name: str) -> str | None:
         """The header `name` (lower case), repeated ones joined by a comma; None where it is absent."""
         found = [value for key, value in self.headers if key == name]

@@ -170,7 +170,9 @@ class Service:
         route, identifiers = self._find(request)
         now = self.clock()
         with self.store.transaction():
-            if fault is not None and not fault.lets_through:
+            if fault is not None and fault.kind == "echo":
+                reply = self.refusal(fault.status or 400, f"refused: {request.whole}")
+            elif fault is not None and not fault.lets_through:
                 reply = Reply(0)
             else:
                 if fault is not None and fault.kind == "token_expiry":

@@ -119,6 +119,7 @@ def test_the_key_in_the_header_leaves_the_address_alone() -> None:
 @pytest.mark.parametrize("status", [200, 401, 500])
 def test_the_key_is_in_no_log_and_no_error(key_in: str, status: int, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
+    caplog.set_level(logging.DEBUG, "httpx")  # As if no wire had ever silenced it.
     shown = ""
     try:
         [seen] = send(ApiKey(SecretStr("k3y"), key_in=key_in), httpx.Request("GET", f"{HOST}/v2/x"), status=status)
