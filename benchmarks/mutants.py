@@ -242,9 +242,23 @@ MUTANTS = (
     Mutant(
         "a task is not remembered",
         "conversing.py",
-        "            self._tasks.started(task)\n",
-        "            pass\n",
+        "begun=begun)",
+        "begun=None)",
         "found_by_chaos",
+    ),
+    Mutant(
+        "an upload whose answer was never heard is not waited for",
+        "conversing.py",
+        "await self._trip.clock.sleep(max(0.0, left))",
+        "pass",
+        "tasks",
+    ),
+    Mutant(
+        "the unheard attempt of an upload is forgotten",
+        "wire.py",
+        "alone=not repeated)",
+        "alone=True)",
+        "tasks",
     ),
     Mutant(
         "moments repeat",

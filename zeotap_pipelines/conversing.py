@@ -24,7 +24,7 @@ from .model import Batch, Change, Fate, Operation, Outcome, Receipt, Verb
 from .plan import Plan
 from .stopping import STOPPED, cancel_when, unless
 from .sync import Sync
-from .tasks import OpenTasks
+from .tasks import Begun, OpenTask, OpenTasks
 from .trip import Summary, Trip
 from .wire import Held, Interrupted, Wire, connect
 
@@ -96,9 +96,12 @@ class Conversations:
                 if not await unless(stop, wire.ask(self._target.preflight(self._visit))):
                     raise TryAgainLater(STOPPED)
                 for task in self._tasks.open():  # What it still does must not overtake what is asked now.
-                    if not await unless(stop, wire.ask(self._target.await_task(task))):
+                    left = task.left(clock.now())
+                    if not task.heard and left > 0 and task.plan == self._plan.id:
+                        continue  # What is asked now is the same again.
+                    if not await unless(stop, self._outlive(wire, task, left)):
                         raise TryAgainLater(STOPPED)
-                    self._tasks.ended([task])
+                    self._tasks.ended([task.name])
                 whence = about(self._sync, self._plan, self._trip.run, self._standing)
                 self._journal.append("begin", plan=self._plan.id, **whence)
                 for removing in (False, True):
@@ -113,6 +116,13 @@ class Conversations:
             self._summary.error = self._halt
         if self._halt and not self._summary.asked and not isinstance(self._halt, TryAgainLater):
             raise self._halt
+
+    async def _outlive(self, wire: Wire, task: OpenTask, left: float) -> None:
+        """Wait until *task* is over; raises TryAgainLater where the service says that it still runs."""
+        if not task.heard:
+            await self._trip.clock.sleep(max(0.0, left))
+        elif not task.forgotten(self._trip.clock.now()):
+            await wire.ask(self._target.await_task(task.name))
 
     def _removals_may_follow(self, removing: bool) -> bool:
         if not removing:
@@ -203,16 +213,9 @@ class Conversations:
 
     async def _converse(self, wire: Wire, batch: Batch) -> Held:
         """Hold one conversation, and remember the tasks that it leaves open."""
-        started: list[str] = []
-
-        def remember(task: str) -> None:
-            started.append(task)
-            self._tasks.started(task)
-
+        begun = Begun(self._tasks, self._plan.id, self._trip.clock, self._target.task_life)
         try:
-            held = await wire.hold(
-                self._target.converse(batch, self._visit), event=self._target.event, on_task=remember
-            )
+            held = await wire.hold(self._target.converse(batch, self._visit), event=self._target.event, begun=begun)
         except Interrupted as stopped:
             self._answered(batch, discreet(stopped.receipt, batch, self._secrets), unsure=True)
             raise
@@ -220,7 +223,7 @@ class Conversations:
         if held.halt is not None:
             hush(held.halt, batch, self._secrets)
         if held.receipt.split or held.receipt.everyone.fate in (Fate.ACCEPTED, Fate.REJECTED):
-            self._tasks.ended(started)
+            begun.over()
         return held
 
     def _give_up(self, held: Held) -> None:

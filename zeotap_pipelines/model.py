@@ -165,7 +165,8 @@ class Call:
     One HTTP request as a plain value.
 
     *path* is relative to the connection's base, each segment percent-encoded.
-    Wait *after* seconds before sending it: how a conversation polls.
+    Wait *after* seconds before sending it: how a conversation polls. *starts* says
+    that it may start a task, which goes on after the answer.
     """
 
     method: str
@@ -175,6 +176,7 @@ class Call:
     params: Mapping[str, str] = field(default_factory=dict)
     headers: Mapping[str, str] = field(default_factory=dict)
     after: float = 0.0
+    starts: bool = False
 
 
 @dataclass(frozen=True, slots=True)

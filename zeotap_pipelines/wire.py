@@ -11,7 +11,7 @@ import asyncio
 import logging
 import random
 import re
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -26,6 +26,7 @@ from .discretion import secrets, without
 from .errors import ContinueLater, FixConnection, TryAgainLater, ZeotapError
 from .limits import PATIENCE, Pacer
 from .model import Call, Conversation, Fate, Halt, Outcome, Question, Receipt, Task, Unanswered
+from .tasks import Begun
 from .transport import Lanes
 
 UNSENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.UnsupportedProtocol)
@@ -72,33 +73,37 @@ class Wire:
         self._token_url = getattr(client.auth, "token_url", None)
         self._secrets = secrets(connection)
 
-    async def hold(
-        self, conversation: Conversation, *, event: bool = False, on_task: Callable[[str], None] | None = None
-    ) -> Held:
-        """Run *conversation* to its receipt, which is total whatever happens on the way."""
+    async def hold(self, conversation: Conversation, *, event: bool = False, begun: Begun | None = None) -> Held:
+        """Run *conversation* to its receipt, total whatever happens on the way; *begun* is told of its tasks."""
         halt: Exception | None = None
-        unreached = unsure = changed = False
+        unreached = unsure = changed = repeated = False
         try:
             step = next(conversation)
             while True:
                 if isinstance(step, Task):
-                    if on_task:
-                        on_task(step.id)
+                    if begun:
+                        begun.named(step.id, alone=not repeated)
                     step = next(conversation)
                     continue
+                starting = begun if step.starts else None
                 try:
-                    response = await self._answer(step, event)
+                    response = await self._answer(step, event, starting)
                 except asyncio.CancelledError:
                     lost = Outcome(Fate.IN_DOUBT if event else Fate.DEFERRED, "stopped before the answer came")
                     raise Interrupted(_closed(conversation, lost)) from None
                 except _Lost as lost_call:
                     halt, unreached = lost_call.halt, lost_call.outcome.untouched
                     unsure = unsure or not lost_call.outcome.untouched
+                    if starting and lost_call.outcome.untouched:
+                        starting.refused()
                     # What an earlier call of this conversation did can't be taken back.
                     outcome = replace(lost_call.outcome, untouched=lost_call.outcome.untouched and not changed)
                     step = conversation.throw(Unanswered(outcome))
                 else:
-                    unsure = unsure or response.extensions["repeated"]
+                    repeated = response.extensions["repeated"]
+                    unsure = unsure or repeated
+                    if starting and not repeated and response.is_client_error and response.status_code not in TRANSIENT:
+                        starting.refused()
                     changed = changed or (step.method != "GET" and response.is_success)
                     step = conversation.send(without(response, self._secrets))
         except StopIteration as end:
@@ -124,8 +129,12 @@ class Wire:
         except StopIteration:
             return
 
-    async def _answer(self, call: Call, event: bool) -> httpx.Response:
-        """Send *call*, repeating it where that is safe and may help; raises _Lost when no usable answer came."""
+    async def _answer(self, call: Call, event: bool, starting: Begun | None = None) -> httpx.Response:
+        """
+        Send *call*, repeating it where that is safe and may help; raises _Lost when no usable answer came.
+
+        *starting* is told before every attempt, since each may start a task.
+        """
         if call.after:
             await self._clock.sleep(call.after)
         trial = _Trial(event)
@@ -134,6 +143,8 @@ class Wire:
                 await self._pacer.turn()
             except ContinueLater as later:
                 raise trial.lost(str(later), later) from None
+            if starting:
+                starting.asking()
             response = await self._attempt(call, trial)
             if response is None or await self._again(response, trial):
                 continue

@@ -38,6 +38,9 @@ from zeotap_pipelines.sync import Guards, Sync
 TIMEOUT = 10.0
 """Seconds that a worker waits for an answer."""
 
+TASKS = 5.0
+"""Seconds that Agillic's tasks may take: more than the stand-in's do."""
+
 SPEAKERS = 4
 """Requests at once, where the service allows several."""
 
@@ -347,7 +350,7 @@ class _AtAgillic(Scene):
 
 class Recipients(_AtAgillic):
     name, mode = "agillic_recipients", Mode.UPSERT
-    target = AgillicRecipients("crm")
+    target = AgillicRecipients("crm", task_deadline=TASKS)
     mapping = {"EMAIL": "email", "LASTNAME": "last", "SPEND_90D": "spend", "LAST_PURCHASE": "bought"}
     schema = _schema(email=TEXT, last=TEXT, spend=NUMBER, bought=DATE)
 
@@ -376,7 +379,7 @@ class Recipients(_AtAgillic):
 
 class StaticGroup(_AtAgillic):
     name, mode = "agillic_group", Mode.MIRROR
-    target = AgillicTargetGroup(GROUP)
+    target = AgillicTargetGroup(GROUP, task_deadline=TASKS)
     mapping = {"EMAIL": "email", "FIRSTNAME": "first"}
     schema = _schema(email=TEXT, first=TEXT)
 
@@ -407,7 +410,7 @@ class StaticGroup(_AtAgillic):
 
 class Table(_AtAgillic):
     name, mode = "agillic_table", Mode.UPSERT
-    target = AgillicTable("PURCHASES", "PURCHASE_ID", "shop")
+    target = AgillicTable("PURCHASES", "PURCHASE_ID", "shop", task_deadline=TASKS)
     mapping = {"EMAIL": "email", "PURCHASE_ID": "purchase", "CDS": "cds"}
     schema = _schema(email=TEXT, purchase=TEXT, cds=NUMBER)
 

@@ -158,6 +158,15 @@ class AgillicTarget(Target):
         """Warn about e-mail addresses that aren't any."""
         yield "EMAIL is not an e-mail address: Agillic may refuse the recipient", "NOT contains({EMAIL}, '@')"
 
+    @property
+    def task_life(self) -> float:
+        """
+        The task's deadline.
+
+        Assumption (task-life): an upload whose answer was lost has ended by then, any other within a day.
+        """
+        return self.task_deadline
+
     def preflight(self, visit: Visit) -> Question:
         """Ask whether the recipient id field and every mapped field exist."""
         response = yield Call("GET", PERSON_DATA)
@@ -178,7 +187,7 @@ class AgillicTarget(Target):
 
     def upsert(self, call: Call, batch: Batch, not_found: ZeotapError | None = None) -> Conversation:
         """Send *call*, which starts a task for *batch*, and wait for the task; *not_found* is what a 404 means."""
-        response = yield call
+        response = yield replace(call, starts=True)
         if not response.is_success:
             outcome = self.judge(response)
             if error := misfit(response, call, not_found or elsewhere(call.path)):
@@ -220,7 +229,7 @@ class AgillicTarget(Target):
         return open_end(f"the task had not ended after {self.task_deadline:g} seconds (task_deadline)")
 
     def await_task(self, task: str) -> Question:
-        """Wait until *task* has ended or its deadline has passed: an older upsert must not overtake a newer one."""
+        """Wait until *task* has ended: an older upsert must not overtake a newer one."""
         for wait in waits(self.task_deadline):
             response = yield Call("GET", f"{TASK}/{segment(task)}", after=wait)
             if response.status_code == httpx.codes.NOT_FOUND:
@@ -229,6 +238,10 @@ class AgillicTarget(Target):
                 raise TryAgainLater(f"an earlier task at Agillic can't be asked for: HTTP {response.status_code}")
             if standing(response)[0] in (COMPLETED, FAILED):
                 return
+        raise TryAgainLater(
+            f"an earlier upload at Agillic has not ended after {self.task_deadline:g} more seconds (task_deadline): "
+            "nothing newer is asked before, since it could be overtaken"
+        )
 
 
 def post(path: str, content: bytes) -> Call:

@@ -215,8 +215,13 @@ class Target(ABC):
         """Ask, before the first batch of a run, whether the target exists. Raises FixTarget naming it."""
         yield from ()
 
+    @property
+    def task_life(self) -> float:
+        """The seconds within which a task that a call of this target starts has ended; 0 where there are no tasks."""
+        return 0.0
+
     def await_task(self, task: str) -> Question:
-        """Wait until a *task* that an earlier run started has ended, or its deadline has passed."""
+        """Wait until a *task* that an earlier run started has ended. Raises TryAgainLater where it hasn't in time."""
         yield from ()
 
     @abstractmethod
