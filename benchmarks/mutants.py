@@ -347,7 +347,7 @@ MUTANTS = (
     Mutant(
         "the day's budget is new in every run",
         "limits.py",
-        "used = sum(calls for day, calls in self._days.items() if day >= today)",
+        "used = max(self._days.get(day, 0) for day in today) + later",
         "used = 0",
         "limits",
     ),

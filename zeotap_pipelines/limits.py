@@ -5,7 +5,7 @@ A known rate is paced, a little below the limit; an unknown one is found: free
 until the first refusal, then half of what was reached, then creeping up. A pause
 that the service asks for holds for everybody at once. The day's calls are counted
 in blocks that are written down before they are used, so that a crash can waste
-calls but never exceed the budget.
+calls but never exceed the budget; near midnight they count for both days.
 """
 
 from __future__ import annotations
@@ -24,7 +24,13 @@ CAREFUL = 0.98
 """The share of a known limit that is used: clocks differ, and a refusal costs more than two percent."""
 
 BLOCK = 20
-"""So many calls of the day's budget are reserved at once."""
+"""So many calls of the day's budget are reserved at once, and fewer of a small one: a crash wastes them."""
+
+BLOCKS = 50
+"""A budget is reserved in so many blocks at least."""
+
+EDGE = timedelta(minutes=1)
+"""A call so near to midnight counts for both days: clocks differ, and it may arrive a little later."""
 
 DAYS = 7
 """So many days are remembered, for a clock that goes back."""
@@ -45,12 +51,14 @@ class Pacer:
         self._next = clock.monotonic()
         self._recent: deque[float] = deque(maxlen=64)
         self._days, self._paused_until = self._read()
-        self._day, self._reserved = "", 0
+        self._today: tuple[str, ...] = ()
+        self._reserved = 0
         self.calls = 0
 
     async def turn(self) -> None:
         """Wait until a request may be sent. Raises ContinueLater when that isn't soon."""
-        self._spend()
+        while wait := self._spend():
+            await self._clock.sleep(wait)
         while True:
             while pause := self._pause():
                 await self._clock.sleep(pause)
@@ -111,26 +119,34 @@ class Pacer:
             return 2.0
         return (len(self._recent) - 1) / max(self._recent[-1] - self._recent[0], 0.01)
 
-    def _spend(self) -> None:
+    def _spend(self) -> float:
+        """Take a call of the day's budget and return 0, or the seconds until there is one, where they are few."""
         budget = self._limits.per_day
         if budget is None:
-            return
-        today = self._clock.now().date().isoformat()
-        if today != self._day:
+            return 0.0
+        now = self._clock.now()
+        today = _days_of(now)
+        if today != self._today:
             self._give_back(self._reserved)
-            self._day, self._reserved = today, 0
+            self._today, self._reserved = today, 0
         if self._reserved == 0:
             # A clock that went back must not renew the budget: what later days used counts too.
-            used = sum(calls for day, calls in self._days.items() if day >= today)
-            self._reserved = max(0, min(BLOCK, budget - used))
+            later = sum(calls for day, calls in self._days.items() if day > today[-1])
+            used = max(self._days.get(day, 0) for day in today) + later
+            self._reserved = max(0, min(BLOCK, max(1, budget // BLOCKS), budget - used))
             if self._reserved == 0:
-                midnight = self._clock.now().replace(hour=0, minute=0, second=0, microsecond=0) + timedelta(days=1)
+                midnight = (now - EDGE).replace(hour=0, minute=0, second=0, microsecond=0) + timedelta(days=1)
+                renewed = midnight + EDGE
+                if (wait := (renewed - now).total_seconds()) <= PATIENCE:
+                    return wait
                 raise ContinueLater(
-                    f"the day's budget of {budget:,} calls is used up; it is renewed at midnight UTC", midnight
+                    f"the day's budget of {budget:,} calls is used up; it is renewed at midnight UTC", renewed
                 )
-            self._days[today] = self._days.get(today, 0) + self._reserved
+            for day in today:
+                self._days[day] = self._days.get(day, 0) + self._reserved
             self._write()
         self._reserved -= 1
+        return 0.0
 
     def _unspend(self) -> None:
         if self._limits.per_day is not None:
@@ -139,7 +155,8 @@ class Pacer:
     def _give_back(self, calls: int) -> None:
         """Take *calls* that were written down as used, and weren't, off the day's count."""
         if calls:
-            self._days[self._day] -= calls
+            for day in self._today:
+                self._days[day] -= calls
 
     def _read(self) -> tuple[dict[str, int], datetime | None]:
         if not self._path.exists():
@@ -160,6 +177,11 @@ class Pacer:
             "paused_until": self._paused_until.isoformat() if self._paused_until else None,
         }
         write_text(self._path, json.dumps(kept))
+
+
+def _days_of(now: datetime) -> tuple[str, ...]:
+    """Return the day of *now*, or the two that it may belong to, in order."""
+    return tuple(sorted({moment.date().isoformat() for moment in (now - EDGE, now + EDGE)}))
 
 
 def per_minute(limits: Limits) -> float | None:

@@ -1,5 +1,6 @@
 """What Agillic's document says, over the whole way from snapshot to recipients, groups and tables."""
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import date
@@ -160,6 +161,48 @@ def test_the_days_calls_end_the_run_and_the_next_day_goes_on(tmp_path: Path) -> 
     world.clock.pass_(86_400)
     assert world.carry_out().asked == 4
     assert len(world.held) == 8
+
+
+def test_three_runs_deliver_what_needs_a_hundred_calls_on_forty_a_day(tmp_path: Path) -> None:
+    world = _frugal(tmp_path)
+    runs = []
+    for _ in range(3):
+        runs.append(world.carry_out())
+        again = world.carry_out()
+        assert again.calls == 0, "nothing is left of the day, or nothing is owed"
+        assert again.complete is runs[-1].complete
+        world.clock.pass_(86_400)
+    assert [run.calls for run in runs] == [40, 40, 23], "a question of Person Data, and a call for each recipient"
+    assert [type(run.error) for run in runs] == [ContinueLater, ContinueLater, type(None)]
+    assert _calls_of_days(world) == [40, 40, 23]
+    assert len(world.held) == 100
+    assert not world.sandbox.violations
+
+
+def test_forty_calls_a_day_are_never_exceeded_by_runs_over_midnight(tmp_path: Path) -> None:
+    world = _frugal(tmp_path)
+    world.clock.pass_(16 * 3600 - 65)
+    world.sandbox.faults.add(Fault(kind="delay", seconds=7, probability=0.5))
+    for _ in range(8):
+        if world.carry_out().complete:
+            break
+        world.clock.pass_(12 * 3600)
+    assert len(world.held) == 100
+    assert max(_calls_of_days(world)) <= 40
+    assert not world.sandbox.violations
+
+
+def _frugal(root: Path) -> World:
+    """A hundred recipients to insert, one call each, at an account that has forty calls a day."""
+    world = World(root, people(mode=Mode.INSERT, connection=agillic(unique_active_recipients=8)))
+    world.take([f"p{number}" for number in range(100)])
+    return world
+
+
+def _calls_of_days(world: World) -> list[int]:
+    """How many calls Agillic counted on each of its days; a token is none."""
+    counted = Counter(int(entry.at // 86_400) for entry in world.sandbox.log if "/oauth2/" not in entry.target)
+    return [counted[number] for number in sorted(counted)]
 
 
 def test_the_credentials_are_told_apart_from_the_address(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from zeotap_pipelines.destinations.base import Limits
 from zeotap_pipelines.errors import ContinueLater, RepairState
-from zeotap_pipelines.limits import Pacer
+from zeotap_pipelines.limits import EDGE, Pacer
 from zeotap_pipelines.sandbox import Fault
 from zeotap_pipelines_tests.world import Clock, World, kognitiv
 
@@ -24,6 +24,7 @@ class Account:
         self.limits = limits
         self.clock = Clock()
         self.sent: Counter[str] = Counter()
+        self.differs = timedelta()
 
     def run(self, calls: int, *, crash: bool = False) -> int:
         """Send so many calls, or as many as there may be, and return how many that was."""
@@ -36,7 +37,7 @@ class Account:
                 except ContinueLater:
                     pacer.close()
                     return number
-                self.sent[self.clock.now().date().isoformat()] += 1
+                self.sent[(self.clock.now() + self.differs).date().isoformat()] += 1
             if not crash:
                 pacer.close()
             return calls
@@ -47,7 +48,7 @@ class Account:
 def test_a_budget_is_used_up_to_the_last_call_and_renewed_at_midnight(tmp_path: Path) -> None:
     account = Account(tmp_path, Limits(per_day=45))
     assert [account.run(30), account.run(30), account.run(30)] == [30, 15, 0]
-    account.clock.pass_(16 * 3600)
+    account.clock.pass_(16 * 3600 + 60)
     assert account.run(100) == 45
 
 
@@ -56,7 +57,40 @@ def test_what_ends_a_run_says_when_to_go_on(tmp_path: Path) -> None:
     account.run(1)
     with pytest.raises(ContinueLater, match="the day's budget of 1 calls is used up") as ended:
         asyncio.run(Pacer(account.limits, account.file, account.clock).turn())
-    assert ended.value.until == account.clock.now().replace(hour=0) + timedelta(days=1)
+    assert ended.value.until == account.clock.now().replace(hour=0) + timedelta(days=1) + EDGE
+
+
+@settings(deadline=None, max_examples=50)
+@given(
+    st.integers(1, 30), st.integers(-59, 59), st.lists(st.tuples(st.integers(0, 25), st.integers(0, 90)), max_size=8)
+)
+def test_no_day_of_the_service_exceeds_the_budget_though_its_midnight_is_not_ours(
+    tmp_path_factory, budget: int, seconds: int, runs: list[tuple[int, int]]
+) -> None:
+    """The service's clock goes before or after ours, or requests take so long to arrive."""
+    account = Account(tmp_path_factory.mktemp("account"), Limits(per_day=budget))
+    account.differs = timedelta(seconds=seconds)
+    account.clock.pass_(16 * 3600 - 120)
+    for calls, passes in runs:
+        account.run(calls)
+        account.clock.pass_(passes)
+    assert not account.sent or max(account.sent.values()) <= budget
+
+
+def test_a_run_at_midnight_waits_a_minute_for_a_budget_that_was_used_up(tmp_path: Path) -> None:
+    account = Account(tmp_path, Limits(per_day=40))
+    account.run(40)
+    account.clock.pass_(16 * 3600 + 2)
+    assert account.run(40) == 40
+    assert account.clock.monotonic() == 16 * 3600 + 60
+    assert account.run(1) == 0
+
+
+def test_a_crash_wastes_little_of_a_small_budget(tmp_path: Path) -> None:
+    account = Account(tmp_path, Limits(per_day=40))
+    for _ in range(3):
+        account.run(1, crash=True)
+    assert account.run(40) == 37
 
 
 def test_a_clock_that_goes_back_does_not_renew_the_budget(tmp_path: Path) -> None:
