@@ -217,6 +217,8 @@ class AgillicTarget(Target):
             status, failed = standing(response)
             if status not in (COMPLETED, FAILED):
                 continue
+            if failed is None:
+                return open_end("the task has ended, and what it says of failures can't be read")
             refused = attributed(failed, batch.operations, self.recipient_id_field)
             if refused is None:  # Asked again in halves, the row that is meant stands alone in the end.
                 return replace(open_end("Agillic names a failure of nobody in the batch"), split=True)

@@ -26,7 +26,7 @@ from ..model import (
 )
 from .agillic import RECORDS, AgillicTarget, compact, listing, misfit, post, spelled
 from .agillic_recipients import UPSERT, recipients
-from .agillic_tasks import attributed, failures, nobody, parsed, unreadable
+from .agillic_tasks import attributed, nobody, whom_it_names
 from .base import Visit
 
 TARGET_GROUPS = "/discovery/targetgroups"
@@ -139,10 +139,11 @@ class AgillicTargetGroup(AgillicTarget):
                 else:
                     waiting.extendleft(reversed(_halves(id_field, some)))
                 continue
-            if unreadable(response):
+            failed = whom_it_names(response)
+            if failed is None:
                 unheard = Outcome(Fate.DEFERRED, "Agillic's answer can't be read", response.status_code)
                 return Receipt(_left(unheard, path), known)
-            refused = attributed(failures(parsed(response)), some, id_field)
+            refused = attributed(failed, some, id_field)
             if refused is None:  # Somebody failed and it isn't said who: in halves, one is alone in the end.
                 waiting.extendleft(reversed(_halves(id_field, some)))
                 continue

@@ -23,24 +23,34 @@ def task_id(response: httpx.Response) -> str | None:
     return str(task) if isinstance(task, str | int) and str(task) else None
 
 
-def standing(response: httpx.Response) -> tuple[str, list[Mapping[str, Any]]]:
+def standing(response: httpx.Response) -> tuple[str, list[Mapping[str, Any]] | None]:
     """
-    Return a task's status and its failures.
+    Return a task's status and its failures, or None for these where they can't be read.
 
     Assumption (task-body): ``{"status": …, "details": {"result": {"failed": […]}}}``.
     """
     found: Any = parsed(response)
-    status = found.get("status")
-    for name in ("details", "result"):
-        found = found.get(name)
-        found = found if isinstance(found, dict) else {}
-    return str(status).lower(), failures(found)
+    status = str(found.get("status")).lower()
+    failed = failures(found)
+    for name in ("details", "result"):  # Failures count wherever they stand: none may pass for a success.
+        found = found.get(name) or {}
+        some = failures(found)
+        if failed is None or some is None:
+            return status, None
+        failed = [*failed, *some]
+    return status, failed
 
 
-def failures(found: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    """Return an answer's failures. Assumption (failures): ``{"failed": [{"recipientId": …, "error": …}]}``."""
-    failed = found.get("failed")
-    return [one if isinstance(one, dict) else {} for one in failed] if isinstance(failed, list) else []
+def failures(found: Any) -> list[Mapping[str, Any]] | None:
+    """
+    Return an answer's failures, or None where nobody can tell who they are.
+
+    Assumption (failures): ``{"failed": [{"recipientId": …, "error": …}]}``.
+    """
+    if not isinstance(found, dict):
+        return None
+    failed = found.get("failed") or []
+    return [one if isinstance(one, dict) else {} for one in failed] if isinstance(failed, list) else None
 
 
 def attributed(
@@ -66,13 +76,12 @@ def attributed(
     return refused
 
 
-def unreadable(response: httpx.Response) -> bool:
-    """Whether *response* says something that isn't JSON, so that nobody knows whether it names failures."""
+def whom_it_names(response: httpx.Response) -> list[Mapping[str, Any]] | None:
+    """Return the failures that a group's answer names, or None where it can't be read; no content names none."""
     try:
-        response.json()
+        return failures(response.json() or {})
     except ValueError:
-        return bool(response.content.strip())
-    return False
+        return None if response.content.strip() else []
 
 
 def nobody(said: str) -> bool:

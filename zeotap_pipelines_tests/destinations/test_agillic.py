@@ -338,6 +338,48 @@ def test_a_failed_task_rejects_the_recipients_that_it_names() -> None:
     assert fates(receipt, asked) == [Fate.REJECTED, Fate.DEFERRED]
 
 
+UNREADABLE: list[dict[str, Any]] = [
+    {"details": {"result": {"failed": {"p0@x.dk": "malformed"}}}},
+    {"details": {"result": {"failed": 1}}},
+    {"details": {"result": ["p0@x.dk"]}},
+    {"details": "p0@x.dk failed"},
+    {"failed": "p0@x.dk"},
+]
+
+
+@pytest.mark.parametrize("said", UNREADABLE)
+def test_failures_that_can_not_be_read_are_no_success(said: dict[str, Any]) -> None:
+    asked = batch(Verb.UPSERT, 2)
+    ended = answer(200, {"taskId": "t1", "status": "completed", **said})
+    receipt, _, _ = hold(RECIPIENTS, asked, script(STARTED, ended))
+    assert fates(receipt, asked) == [Fate.DEFERRED] * 2
+    assert "can't be read" in receipt.everyone.reason
+    assert "x.dk" not in receipt.everyone.reason
+
+
+@pytest.mark.parametrize("said", [{"failed": {"p0@x.dk": "no"}}, {"failed": 2}, ["p0@x.dk"], "p0@x.dk", 7])
+def test_an_answer_of_a_group_that_can_not_be_read_is_no_success(said: Any) -> None:
+    asked = batch(Verb.ADD, 2)
+    receipt, _, _ = hold(GROUP, asked, script(STARTED, task("completed"), answer(200, said)))
+    assert fates(receipt, asked) == [Fate.DEFERRED] * 2
+
+
+@pytest.mark.parametrize("level", ["task", "details"])
+def test_failures_are_found_wherever_a_task_names_them(level: str) -> None:
+    asked = batch(Verb.UPSERT, 2)
+    failed = {"failed": [{"recipientId": "p1@x.dk", "error": "malformed"}]}
+    said = failed if level == "task" else {"details": failed}
+    receipt, _, _ = hold(RECIPIENTS, asked, script(STARTED, answer(200, {"status": "completed", **said})))
+    assert fates(receipt, asked) == [Fate.ACCEPTED, Fate.REJECTED]
+
+
+@pytest.mark.parametrize("said", [{}, {"details": None}, {"details": {"result": {"failed": None}}}, {"failed": 0}])
+def test_a_task_that_names_no_failure_took_everybody(said: dict[str, Any]) -> None:
+    asked = batch(Verb.UPSERT, 2)
+    receipt, _, _ = hold(RECIPIENTS, asked, script(STARTED, answer(200, {"status": "completed", **said})))
+    assert fates(receipt, asked) == [Fate.ACCEPTED] * 2
+
+
 def test_an_unknown_word_means_that_a_task_still_runs_until_its_deadline() -> None:
     asked = batch(Verb.UPSERT)
     target = AgillicRecipients("crm", task_deadline=100)
