@@ -15,6 +15,7 @@ from pydantic import Field
 
 from . import observability, pipeline
 from . import snapshot as snapshots
+from .building import asset
 from .engines.duckdb import copy_query
 from .errors import AskForRestore, ContinueLater, FixDeclaration, FixQuery, ZeotapError
 from .model import Partition
@@ -28,8 +29,6 @@ if TYPE_CHECKING:
     from .components.connection import ConnectionDeclaration
     from .components.declaration import Declaration
     from .components.sync import Sync
-
-SINGLE_RUN = dg.BackfillPolicy.single_run()
 
 RETRIES = dg.RetryPolicy(max_retries=2, delay=30, backoff=dg.Backoff.EXPONENTIAL, jitter=dg.Jitter.PLUS_MINUS)
 """What is worth another try is tried twice more in the same run; a failure says which is."""
@@ -64,19 +63,18 @@ def snapshot_asset(audience: "Audience") -> dg.AssetsDefinition:
     """Return the asset ``snapshots/<audience>``: the audience's rows, frozen per partition."""
     definition = audience.definition()
 
-    @dg.asset(
-        key=["snapshots", audience.name],
+    spec = dg.AssetSpec(
+        ["snapshots", audience.name],
         partitions_def=audience.partitioning(),
-        backfill_policy=SINGLE_RUN,
         group_name="audiences",
         kinds={"duckdb", "parquet"},
         owners=audience.owners or None,
         description=observability.describe_audience(audience),
-        required_resource_keys={audience.source},
-        retry_policy=RETRIES,
         metadata={"query": dg.MetadataValue.md(f"```sql\n{audience.query.strip()}\n```"), "declared": audience.place()},
         tags={"zeotap/audience": audience.name},
     )
+
+    @asset(spec, resource=audience.source, retries=RETRIES)
     def snapshot(context: dg.AssetExecutionContext):  # type: ignore[no-untyped-def]
         source = _Warehouse(getattr(context.resources, audience.source))
         now = datetime.now(UTC)
@@ -100,22 +98,23 @@ def diff_asset(
     key = dg.AssetKey(["diffs", declared.name])
     partitioning = audience.partitioning()
 
-    @dg.asset(
-        partitions_def=audience.partitioning(),
-        backfill_policy=SINGLE_RUN,
+    spec = dg.AssetSpec(
+        key,
+        partitions_def=partitioning,
         group_name=connection.name,
         owners=declared.owners or audience.owners or None,
         tags=_tags(definition),
         metadata={"target": str(definition.address), "declared": declared.place()},
-        key=key,
         deps=[dg.AssetKey(["snapshots", audience.name])],
         kinds={"duckdb", "diff"},
         description=observability.describe_sync(definition, "What would be sent:", declared.description),
-        check_specs=[
-            dg.AssetCheckSpec(name, asset=key, blocking=True, description=says, partitions_def=partitioning)
-            for name, says in observability.GUARDS.items()
-        ],
     )
+    checks = [
+        dg.AssetCheckSpec(name, asset=key, blocking=True, description=says, partitions_def=partitioning)
+        for name, says in observability.GUARDS.items()
+    ]
+
+    @asset(spec, checks=checks)
     def diff(context: dg.AssetExecutionContext):  # type: ignore[no-untyped-def]
         plans = []
         with _failing(declared):
@@ -144,25 +143,30 @@ def sync_asset(
     """Return the asset ``syncs/<sync>``: green where the partition was delivered or superseded, and nowhere else."""
     key = dg.AssetKey(["syncs", declared.name])
 
-    @dg.asset(
+    spec = dg.AssetSpec(
+        key,
         partitions_def=audience.partitioning(),
-        backfill_policy=SINGLE_RUN,
         group_name=connection.name,
         owners=declared.owners or audience.owners or None,
         tags=_tags(definition),
         metadata={"target": str(definition.address), "declared": declared.place()},
-        key=key,
         deps=[dg.AssetKey(["diffs", declared.name])],
         kinds={definition.target.service},
         description=observability.describe_sync(definition, "Sends it:", declared.description),
-        required_resource_keys={connection.name},
+    )
+    checks = [
+        dg.AssetCheckSpec(name, asset=key, description=says, partitions_def=audience.partitioning())
+        for name, says in observability.OUTCOMES.items()
+    ]
+
+    @asset(
+        spec,
+        checks=checks,
+        config=SyncConfig,
+        required=False,
+        resource=connection.name,
         pool=f"{connection.service}/{connection.account}",
-        output_required=False,
-        retry_policy=RETRIES,
-        check_specs=[
-            dg.AssetCheckSpec(name, asset=key, description=says, partitions_def=audience.partitioning())
-            for name, says in observability.OUTCOMES.items()
-        ],
+        retries=RETRIES,
     )
     def sync(context: dg.AssetExecutionContext, config: SyncConfig):  # type: ignore[no-untyped-def]
         with _failing(declared):

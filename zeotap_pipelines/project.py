@@ -10,6 +10,7 @@ from pydantic import ValidationError
 
 from . import components
 from .components import documents
+from .components.quickly import without_collecting
 from .declared import Declared
 from .jobs import jobs
 
@@ -24,7 +25,8 @@ def load(folder: Path) -> dg.Definitions:
     """
     documents.check(folder, tuple(components.__all__))
     try:
-        declared = dg.load_from_defs_folder(path_within_project=folder)
+        with without_collecting():
+            declared = dg.load_from_defs_folder(path_within_project=folder)
     except (ComponentTreeException, ValidationError) as error:
         types = {name: getattr(components, name) for name in components.__all__}
         raise documents.explained(error, types) or error from None

@@ -23,6 +23,7 @@ from dagster_shared.yaml_utils.source_position import SourcePositionTree
 from pydantic import BaseModel, PrivateAttr, ValidationError
 
 from ..errors import FixDeclaration
+from .quickly import seed
 
 
 class DeclarationError(ComponentTreeException, ResolutionException, FixDeclaration):
@@ -60,6 +61,7 @@ class Declaration(dg.Component, dg.Model, dg.Resolvable):
     @classmethod
     def load(cls, attributes: BaseModel | None, context: dg.ComponentLoadContext) -> Self:
         """Return the declaration, knowing its place; raise DeclarationError where an attribute can't be used."""
+        seed(context.component_tree)
         source = context.resolution_context.source_position_tree
         if attributes is None:
             raise DeclarationError(f"{place(source, ())}: attributes are missing")
