@@ -52,6 +52,21 @@ def test_a_query_sees_its_partitions_window(warehouse: Warehouse) -> None:
     assert taken.columns == {"id": "VARCHAR", "since": "TIMESTAMP", "spent": "DECIMAL(9,2)"}
 
 
+def test_two_numbers_that_no_parquet_integer_holds_stay_two_people(warehouse: Warehouse) -> None:
+    """Parquet has no 128-bit integer: as floating-point numbers these two would be one."""
+    large = 2**100
+    query = f"SELECT unnest([{large}, {large + 1}])::HUGEINT AS id, 7::UHUGEINT AS other"
+    taken = warehouse.take(query)
+    assert [str(number) for (number,) in contents(taken)] == [str(large), str(large + 1)]
+    assert taken.repeated_keys == 0
+
+
+def test_a_number_that_cannot_be_kept_exactly_is_refused(warehouse: Warehouse) -> None:
+    with pytest.raises(FixQuery, match=r"audience people.*DECIMAL"):
+        warehouse.take("SELECT 170141183460469231731687303715884105727::HUGEINT AS id")
+    assert warehouse.files() == []
+
+
 def test_rows_without_key_and_repeated_keys_are_counted(warehouse: Warehouse) -> None:
     taken = warehouse.take("SELECT * FROM members UNION ALL SELECT * FROM members;")
     assert (taken.rows, taken.null_keys, taken.repeated_keys) == (6, 2, 2)

@@ -19,7 +19,7 @@ import duckdb
 import tenacity
 
 from ..errors import FixQuery, RepairState, TryAgainLater
-from ..naming import literal
+from ..naming import identifier, literal
 from ..stopping import attended
 
 
@@ -64,11 +64,21 @@ def copy_query(
     footer = ", ".join(f"{name}: {literal(value)}" for name, value in metadata.items())
     bound = {name: parameters[name] for name in used}
     try:
-        inner = query.strip().rstrip(";")
+        inner = _exact(connection, query.strip().rstrip(";"), bound)
         copy = f"COPY (\n{inner}\n) TO {literal(str(path))} (FORMAT parquet, KV_METADATA {{{footer}}})"
         rows(connection, copy, bound or None)
     except duckdb.Error as error:
         raise FixQuery(first_line(error)) from error
+
+
+def _exact(connection: duckdb.DuckDBPyConnection, query: str, bound: Mapping[str, object]) -> str:
+    """Return *query* with its 128-bit integers as decimals: Parquet would round them, and two people might be one."""
+    columns = rows(connection, f"DESCRIBE\n{query}", bound or None)
+    wide = [identifier(name) for name, sql_type, *_ in columns if sql_type in ("HUGEINT", "UHUGEINT")]
+    if not wide:
+        return query
+    casts = ", ".join(f"CAST({name} AS DECIMAL(38, 0)) AS {name}" for name in wide)
+    return f"SELECT * REPLACE ({casts}) FROM (\n{query}\n)"
 
 
 @contextmanager
