@@ -77,7 +77,8 @@ class Pacer:
         pause = (self._paused_until - self._clock.now()).total_seconds()
         if pause > PATIENCE:
             self._unspend()
-            raise ContinueLater(f"the service asks to wait until {self._paused_until:%H:%M:%S} UTC", self._paused_until)
+            until = f"{self._paused_until:%Y-%m-%d %H:%M:%S} UTC"
+            raise ContinueLater(f"the service asks to wait until {until}", self._paused_until)
         if pause <= 0:
             self._paused_until = None
         return max(pause, 0.0)

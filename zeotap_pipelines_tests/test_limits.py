@@ -185,3 +185,11 @@ def test_a_pause_is_kept_for_the_account_and_ends(tmp_path: Path) -> None:
     world.clock.pass_(91)
     assert world.carry_out().complete
     assert world.held == {"1", "2", "3"}
+
+
+def test_a_pause_beyond_midnight_is_told_with_its_day(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    world.sandbox.faults.add(Fault(kind="status", status=429, path="/members/", retry_after=80_000))
+    summary = world.deliver(["1"])
+    assert isinstance(summary.error, ContinueLater)
+    assert f"until {summary.error.until:%Y-%m-%d %H:%M:%S} UTC" in str(summary.error)
