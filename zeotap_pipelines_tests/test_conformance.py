@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections import Counter
 from dataclasses import replace
@@ -11,7 +12,7 @@ import httpx
 import pytest
 
 from zeotap_pipelines.destinations.base import Target
-from zeotap_pipelines.errors import FixDeclaration, FixTarget
+from zeotap_pipelines.errors import FixDeclaration, FixTarget, ZeotapError
 from zeotap_pipelines.model import Fate, Mode
 from zeotap_pipelines.sandbox import Fault
 from zeotap_pipelines_tests.specimens import (
@@ -30,20 +31,6 @@ from zeotap_pipelines_tests.specimens import (
     target_group,
 )
 from zeotap_pipelines_tests.world import World, day, nth
-
-MODE_TABLES = {
-    # Each document's tables "Sync Modes" and "Audience Sync Modes"; MoEngage's names two actions and a sync that
-    # keeps both in step.
-    "PromotionalMemberGroup": {"add", "remove", "mirror"},
-    "Cohort": {"add", "remove", "mirror"},
-    "UserProfile": {"upsert", "insert", "update"},
-    # The document gives CrowdTwist one table; a credit is only ever created, by POST.
-    "ActivityCredit": {"insert"},
-    "AgillicRecipients": {"upsert", "insert", "update"},
-    "AgillicTargetGroup": {"add", "remove", "mirror", "upsert"},
-    # "sent via the async upsert endpoint"
-    "AgillicTable": {"upsert"},
-}
 
 every_example = pytest.mark.parametrize("example", EXAMPLES, ids=lambda example: example.name)
 every_way_of_asking = pytest.mark.parametrize("example", MAIN, ids=lambda example: example.name)
@@ -74,8 +61,7 @@ def test_every_target_has_an_example() -> None:
     assert {type(example.target) for example in MAIN} == set(MADE)
 
 
-def test_every_target_has_the_modes_that_its_document_lists() -> None:
-    assert {target.__name__: {mode.value for mode in target.modes()} for target in MADE} == MODE_TABLES
+def test_every_mode_of_every_target_has_an_example() -> None:
     assert {(type(e.target), e.mode) for e in EXAMPLES} == {(t, mode) for t in MADE for mode in t.modes()}
 
 
@@ -126,6 +112,20 @@ def test_a_refused_row_blocks_nobody_and_is_asked_once_per_partition(tmp_path: P
         assert world.carry_out().asked == 0
         assert world.deliver(people, day(1)).fates == {Fate.REJECTED: 1}
     assert not world.sandbox.violations
+
+
+@pytest.mark.parametrize("example", [cohort(Mode.MIRROR), recipients(Mode.UPSERT)], ids=lambda example: example.name)
+def test_when_row_after_row_is_refused_the_run_ends_and_all_are_asked_again(tmp_path: Path, example: Example) -> None:
+    """The request is at fault, and not the rows: once it is mended, the same partition is delivered whole."""
+    world = World(tmp_path, example)
+    people = [f"x{number}" for number in range(30)]
+    world.sandbox.faults.add(Fault(kind="status", status=400, body="{}", path=example.asks, times=200))
+    summary = world.deliver(people)
+    assert isinstance(summary.error, FixTarget) and "row by row" in str(summary.error)
+    assert summary.fates[Fate.REJECTED] == 0 < summary.left
+    world.sandbox.faults.clear()
+    assert world.carry_out().fates == {Fate.ACCEPTED: len(people)}
+    assert world.held == example.ends([people])
 
 
 FAULTS = {
@@ -207,6 +207,27 @@ def test_no_secret_is_written_or_shown_whatever_happens(ordeal: Ordeal) -> None:
         assert not any(word.encode() in content for content in files)
     for who in ("x1", "y3"):
         assert not any(re.search(rf"\b{who}\b", text) for text in ordeal.said)
+
+
+@pytest.mark.parametrize("status", [400, 403, 404, 405, 409, 415, 422, 500])
+@every_way_of_asking
+def test_a_service_that_repeats_a_row_or_a_secret_is_not_quoted(tmp_path: Path, example: Example, status: int) -> None:
+    """Neither where the row is refused nor where the refusal ends the run."""
+    world = World(tmp_path, example)
+    values = example.connection.model_dump().values()
+    secrets = [value.get_secret_value() for value in values if hasattr(value, "get_secret_value")]
+    row = [str(value) for value in example.person("annabell").values() if "annabell" in str(value)]
+    text = f"rejected {' and '.join([*row, *secrets])} today"
+    error = {"message": text, "type": row[0], "attribute": row[0], "code": text}
+    body = json.dumps({"error": error, "message": text, "errors": [error], "status": "fail"})
+    world.sandbox.faults.add(Fault(kind="status", status=status, body=body, path=example.asks, times=99))
+    try:
+        summary = world.deliver(["annabell"])
+        said = [str(summary.error), repr(summary.reasons), repr(summary)]
+    except ZeotapError as error:
+        said = [str(error)]
+    for word in [*row, *secrets]:
+        assert not any(word in text for text in said), said
 
 
 @pytest.mark.parametrize("example", TRIED, ids=lambda example: example.name)

@@ -23,9 +23,9 @@ import httpx
 from pydantic import Field, SecretStr, field_validator, model_validator
 
 from ..errors import FixConnection, FixDeclaration, FixTarget, TryAgainLater
-from ..model import MODES, Batch, Call, Change, Conversation, Fate, Halt, Mode, Outcome, Question, Receipt, Verb
+from ..model import MODES, Batch, Call, Change, Conversation, Fate, Mode, Outcome, Question, Receipt, Verb
 from .base import Connection, Limits, Target, Visit, judge
-from .moengage_answers import halted, not_the_rows, reason, told
+from .moengage_answers import confirmed, halted, not_the_rows, reason, told, unconfirmed
 
 COHORT_SYNC = "/v1/integrations/cohortsync"
 
@@ -54,8 +54,11 @@ IN_MEMBERS = ("member", "uid", "anonymous_id")
 ANONYMOUS = re.compile(r'"anonymous_id":("(?:[^"\\]|\\.)*")')
 """The anonymous_ids in the members' JSON, which is quicker to search than to parse."""
 
-HOPELESS = 20
-"""So many members refused one by one, and none accepted in the whole run: the request is at fault, not the rows."""
+HEADER = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+"""What HTTP allows as a header's name."""
+
+OURS = frozenset({"authorization", "moe-appkey", "content-type", "content-length", "transfer-encoding", "host"})
+"""The headers that a request has without being told."""
 
 JSON = {"Content-Type": "application/json"}
 
@@ -100,8 +103,11 @@ class MoEngage(Connection):
     @field_validator("extra_headers")
     @classmethod
     def _headers_are_ours(cls, value: Mapping[str, str]) -> Mapping[str, str]:
-        if taken := {name.lower() for name in value} & {"authorization", "moe-appkey", "content-type"}:
+        if taken := {name.lower() for name in value} & OURS:
             raise ValueError(f"extra_headers: {min(taken)} is set by this connection itself")
+        for name, text in value.items():
+            if not HEADER.fullmatch(name) or not text.isascii() or not text.isprintable():
+                raise ValueError(f"extra_headers: {name!r} and its value must be plain ASCII on one line")
         return value
 
     def auth(self) -> httpx.Auth:
@@ -121,7 +127,7 @@ class MoEngage(Connection):
         # Assumption (test-request): credentials are judged before the body, and an empty object is answered 400.
         response = yield Call("POST", COHORT_SYNC, content=b"{}", headers=JSON)
         status = response.status_code
-        if status == httpx.codes.BAD_REQUEST or response.is_success:
+        if (status == httpx.codes.BAD_REQUEST and told(response)) or confirmed(response):
             return
         if status == 429 or response.is_server_error:
             raise TryAgainLater(f"MoEngage answers HTTP {status}: it is in trouble, not the settings")
@@ -215,8 +221,6 @@ class Cohort(Target):
 
     def converse(self, batch: Batch, visit: Visit) -> Conversation:
         """Add or remove the members of one request."""
-        if visit.known.get("hopeless"):
-            raise halted(visit.known["hopeless"], None)
         nobody = Outcome(Fate.REJECTED, "neither uid nor anonymous_id is left to ask with", untouched=True)
         nameless = {operation.row: nobody for operation in batch if operation.body == "{}"}
         members = distinct(operation.body for operation in batch if operation.body != "{}")
@@ -228,12 +232,9 @@ class Cohort(Target):
             return Receipt(Outcome(Fate.REJECTED, "too large: one member fills more than a request", untouched=True))
         # Assumption (repeatable): a request may be applied twice with the same timestamp, so the wire may repeat it.
         response = yield Call("POST", COHORT_SYNC, content=content, headers=JSON)
-        outcome = self._judged(response, visit)
-        alone = len(batch) == 1
-        if response.status_code in (400, 413) and not alone:
+        outcome = self._judged(response)
+        if response.status_code in (400, 413) and len(batch) > 1:
             return Receipt(Outcome(Fate.DEFERRED, outcome.reason, outcome.status, untouched=True), split=True)
-        if alone and outcome.fate is Fate.REJECTED:
-            self._despair(outcome, visit)
         return Receipt(outcome, nameless)
 
     def _envelope(self, verb: Verb, at: datetime) -> tuple[bytes, bytes]:
@@ -245,12 +246,11 @@ class Cohort(Target):
         text = json.dumps(body | {"parameters": parameters | {"members": []}}, ensure_ascii=False)
         return text[:-3].encode(), text[-3:].encode()
 
-    def _judged(self, response: httpx.Response, visit: Visit) -> Outcome:
+    def _judged(self, response: httpx.Response) -> Outcome:
         """Return what an answer means. Raises Halt where it speaks of the cohort or the account."""
         status, error = response.status_code, told(response)
         if response.is_success:
-            visit.known["accepted"] = True
-            return judge(response)
+            return judge(response) if confirmed(response) else Outcome(Fate.DEFERRED, unconfirmed(response), status)
         said, request = reason(response, error), error.get("request_id")
         if status == httpx.codes.REQUEST_ENTITY_TOO_LARGE:
             return Outcome(Fate.REJECTED, f"too large: {said}", status, untouched=True, request=request)
@@ -265,14 +265,6 @@ class Cohort(Target):
         if outcome.fate is Fate.REJECTED:
             raise halted(not_the_rows(response), response)
         return Outcome(outcome.fate, said, status, outcome.untouched, request=request)
-
-    def _despair(self, outcome: Outcome, visit: Visit) -> None:
-        """End the run when every single member is refused. Raises Halt."""
-        visit.known["refused"] = visit.known.get("refused", 0) + 1
-        if visit.known["refused"] >= HOPELESS and not visit.known.get("accepted"):
-            said = f"MoEngage refuses every member of cohort {self.cohort_id!r}: {outcome.reason}"
-            visit.known["hopeless"] = FixTarget(said)
-            raise Halt(Receipt(outcome), visit.known["hopeless"])
 
 
 def distinct(bodies: Iterable[str]) -> list[str]:

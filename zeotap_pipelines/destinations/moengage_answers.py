@@ -11,10 +11,23 @@ from ..model import Fate, Halt, Outcome, Receipt
 from .base import judge
 
 
-def halted(error: Exception, response: httpx.Response | None) -> Halt:
+def confirmed(response: httpx.Response) -> bool:
+    """Return whether the body says that the request was accepted: a status is also what a proxy or a login page has."""
+    try:
+        return bool(response.json()["status"] == "success")
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return False
+
+
+def unconfirmed(response: httpx.Response) -> str:
+    """Return what is said of a 2xx that doesn't say what MoEngage says of a request that it accepted."""
+    found = told(response)
+    said = f" ({reason(response, found)})" if found else ""
+    return f"HTTP {response.status_code} without MoEngage's word that it accepted the request{said}"
+
+
+def halted(error: Exception, response: httpx.Response) -> Halt:
     """Return what ends the run: nothing of the batch was done."""
-    if response is None:
-        return Halt(Receipt(Outcome(Fate.DEFERRED, str(error), untouched=True)), error)
     found = told(response)
     outcome = Outcome(
         Fate.DEFERRED, reason(response, found), response.status_code, untouched=True, request=found.get("request_id")
@@ -23,12 +36,12 @@ def halted(error: Exception, response: httpx.Response | None) -> Halt:
 
 
 def not_the_rows(response: httpx.Response) -> FixConnection:
-    """Return what to fix after a refusal that isn't a 400 or a 413: it can't be the rows' fault."""
-    said = reason(response, told(response))
+    """Return what to fix after an answer that no row can have caused."""
+    said = reason(response, told(response)) or unconfirmed(response)
     match response.status_code:
-        case httpx.codes.FORBIDDEN:
+        case 403:
             return FixConnection(f"MoEngage has blocked this account or client ({said}): ask MoEngage's support")
-        case httpx.codes.NOT_FOUND | httpx.codes.METHOD_NOT_ALLOWED:
+        case 200 | 400 | 404 | 405:
             return FixConnection(f"this is not MoEngage's cohort sync API ({said}): check data_center and base_url")
         case _:
             return FixConnection(f"MoEngage does not take the request ({said}): check data_center and extra_headers")

@@ -8,7 +8,6 @@ import pytest
 from pydantic import ValidationError
 
 from zeotap_pipelines.conversing import cut
-from zeotap_pipelines.destinations.base import Visit
 from zeotap_pipelines.destinations.moengage import COHORT_SYNC, MAX_BODY, Cohort, MoEngage, timestamp
 from zeotap_pipelines.errors import FixConnection, FixDeclaration, FixTarget, TryAgainLater
 from zeotap_pipelines.model import Fate, Mode, Operation, Verb
@@ -60,10 +59,16 @@ def test_no_setting_shows_the_secret_key() -> None:
     assert "geheim" not in repr(account())
 
 
-@pytest.mark.parametrize("header", ["Authorization", "moe-appkey", "Content-Type"])
+@pytest.mark.parametrize("header", ["Authorization", "moe-appkey", "Content-Type", "Host", "Content-Length"])
 def test_extra_headers_cannot_replace_our_own(header: str) -> None:
     with pytest.raises(ValidationError, match=header.lower()):
         account(extra_headers={header: "x"})
+
+
+@pytest.mark.parametrize(("name", "text"), [("ü", "v"), ("x", "ü"), ("x", "a\r\nb: c"), ("", "v"), ("a b", "v")])
+def test_an_extra_header_that_http_cannot_carry_is_refused_when_it_is_declared(name: str, text: str) -> None:
+    with pytest.raises(ValidationError, match=r"extra_headers: .* plain ASCII on one line"):
+        account(extra_headers={name: text})
 
 
 def test_the_app_key_equals_the_basic_user_and_extra_headers_travel_along() -> None:
@@ -100,6 +105,13 @@ def test_the_connection_test_changes_nothing_and_passes_when_only_the_empty_requ
 def test_the_connection_test_names_the_wrong_setting(status: int, error: type[Exception], named: str) -> None:
     with pytest.raises(error, match=named):
         ask(account().test(), refusal(status))
+
+
+@pytest.mark.parametrize("status", [200, 400])
+@pytest.mark.parametrize("text", ["<html>Sign in</html>", "", "[]", '{"error": "no"}'])
+def test_the_connection_test_is_not_taken_in_by_another_service(status: int, text: str) -> None:
+    with pytest.raises(FixConnection, match="data_center and base_url"):
+        ask(account().test(), answer(status, text=text))
 
 
 @pytest.mark.parametrize("sign", '|*?\\:<>=$"')
@@ -253,19 +265,23 @@ def test_a_refused_cohort_ends_the_run_and_blames_no_row() -> None:
     assert receipt.everyone.fate is Fate.DEFERRED and receipt.everyone.untouched
 
 
-def test_a_request_of_which_every_single_member_is_refused_ends_the_run() -> None:
-    visit = Visit()
-    errors = [hold(COHORT, [operation(Verb.ADD, uid=str(n))], [refusal(400)], visit)[2] for n in range(20)]
-    assert errors[:-1] == [None] * 19 and isinstance(errors[-1], FixTarget)
-    calls, receipt, error = hold(COHORT, [operation(Verb.ADD, uid="7")], [], visit)
-    assert not calls and receipt.everyone.untouched and isinstance(error, FixTarget)
+NOT_TAKEN = {
+    "a login page": "<html>Sign in</html>",
+    "a refusal": '{"status": "fail", "error": {"message": "no", "type": "Error", "request_id": "r-1"}}',
+    "another word": '{"status": "queued"}',
+    "no word": "{}",
+    "a list": '["success"]',
+    "cut off": '{"status": "succ',
+    "nothing": "",
+}
 
 
-def test_one_accepted_member_shows_that_the_rows_are_at_fault() -> None:
-    visit = Visit()
-    hold(COHORT, [operation(Verb.ADD, uid="7")], [TAKEN], visit)
-    errors = [hold(COHORT, [operation(Verb.ADD, uid=str(n))], [refusal(400)], visit)[2] for n in range(30)]
-    assert errors == [None] * 30
+@pytest.mark.parametrize("text", NOT_TAKEN.values(), ids=NOT_TAKEN)
+@pytest.mark.parametrize("status", [200, 202, 204])
+def test_rows_count_as_accepted_only_where_moengage_says_so(status: int, text: str) -> None:
+    _, receipt, error = hold(COHORT, [operation(Verb.ADD, uid="7")], [answer(status, text=text)])
+    assert receipt.everyone.fate is Fate.DEFERRED and not receipt.everyone.untouched and error is None
+    assert f"HTTP {status} without MoEngage's word" in receipt.everyone.reason
 
 
 @pytest.mark.parametrize("status", [403, 404, 405, 415, 422])
