@@ -65,11 +65,15 @@ def _verdicts(plan: Plan, sync: Sync, taken_at: datetime, now: datetime) -> Iter
             f"nobody can tell who they are, so {removed:,} removals wait for approval",
         )
     if plan.replacement:
-        yield Verdict(
-            "identity_changed",
-            Level.STOP,
-            f"the mapping of {', '.join(sync.identity)} changed: {removed:,} members would be replaced by {added:,}",
+        changed = (
+            f"the mapping of {', '.join(sync.identity)} changed: {removed:,} members would be replaced by {added:,}"
         )
+        if len(sync.target.identity) > 1 and not sync.target.composite:
+            changed += (
+                f". Where {' and '.join(sync.target.identity)} may name the same person, map both for one run first: "
+                "otherwise removing the old name takes out whoever was added by the new one"
+            )
+        yield Verdict("identity_changed", Level.STOP, changed)
     if guards.stale_after_hours is not None and now - taken_at > timedelta(hours=guards.stale_after_hours):
         yield Verdict("stale_source", Level.STOP, f"the snapshot was taken at {taken_at:%Y-%m-%d %H:%M}: take it again")
     if sync.target.batch_items(next(iter(sync.verbs.values()))) == 1 and plan.operations >= MANY:

@@ -45,10 +45,15 @@ def protect(connection: duckdb.DuckDBPyConnection, sync: Sync) -> int:
         told_before AS (
             SELECT {told_key} AS key, same_form(x) AS identifier
             FROM (SELECT name, value, unnest(others || [name || '=' || value]) AS x FROM told)
+        ), touched AS (
+            SELECT key, identifier FROM told_before WHERE identifier IN (SELECT identifier FROM every)
+        ), linked AS (
+            -- Told of somebody wanted; or together with all that somebody wanted is known by, who may be that person.
+            SELECT DISTINCT key FROM told_before
+            WHERE key IN (SELECT key FROM touched) AND identifier IN (SELECT key FROM mapped)
         )
         SELECT identifier FROM wanted WHERE identifier IN (SELECT identifier FROM every)
-        UNION SELECT identifier FROM told_before
-        WHERE identifier IN (SELECT identifier FROM every) AND key IN (SELECT key FROM mapped)
+        UNION SELECT identifier FROM touched WHERE key IN (SELECT key FROM linked)
         """,
     )
     rows(

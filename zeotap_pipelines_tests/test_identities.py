@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from zeotap_pipelines.errors import AskForRestore, FilledOnce
+from zeotap_pipelines.errors import ApprovePlan, AskForRestore, FilledOnce
 from zeotap_pipelines.model import Fate, Mode
 from zeotap_pipelines.sandbox import Fault
 from zeotap_pipelines_tests.specimens import COHORT, cohort
@@ -65,6 +65,34 @@ def test_whoever_is_wanted_by_a_device_alone_is_not_taken_out_by_its_owner(world
     world.deliver(rows(("u1", "d1")))
     world.deliver(rows((None, "d1")), day(1))
     assert persons(world) == {("uid", "u1")}
+
+
+def test_whoever_is_wanted_by_a_device_alone_is_not_taken_out_by_another_device_of_its_owner(world: World) -> None:
+    """d1 and d2 were both told as u1's: while somebody is wanted as d2, removing d1 would take out u1."""
+    register(world, "d1", "u1")
+    register(world, "d2", "u1")
+    for number, row in enumerate([(None, "d1"), ("u1", "d1"), ("u1", "d2"), (None, "d2")]):
+        world.deliver(rows(row), day(number))
+        assert persons(world) == {("uid", "u1")}
+    world.deliver(rows(("u9", None)), day(4))
+    assert persons(world) == {("uid", "u9")}
+
+
+def test_another_identifier_in_place_of_the_first_is_stopped_with_the_way_that_loses_nobody(world: World) -> None:
+    """uid alone, then device alone: the service takes both for one person, who would be added and then removed."""
+    both = world.sync.mapping
+    for device, uid in (("d1", "u1"), ("d2", "u2")):
+        register(world, device, uid)
+    people = rows(("u1", "d1"), ("u2", "d2"))
+    world.renamed(mapping={"uid": both["uid"]})
+    world.deliver(people)
+    world.renamed(mapping={"anonymous_id": both["anonymous_id"]})
+    with pytest.raises(ApprovePlan, match="uid and anonymous_id may name the same person, map both for one run first"):
+        world.deliver(people, day(1))
+    for number, mapping in enumerate([both, {"anonymous_id": both["anonymous_id"]}], 2):
+        world.renamed(mapping=mapping)
+        assert world.deliver(people, day(number)).complete
+        assert persons(world) == {("uid", "u1"), ("uid", "u2")}
 
 
 def test_who_shares_a_device_leaves_alone(world: World) -> None:
