@@ -130,8 +130,8 @@ MUTANTS = (
     Mutant(
         "a digest ignores a field",
         "rendering.py",
-        "    for name in names:\n        text = normalised(",
-        "    for name in names[1:] or names:\n        text = normalised(",
+        "    texts = [normalised(sync.target, n, field(n)) if n in sync.target.identity else field(n) for n in names]",
+        "    texts = [field(n) for n in names[1:] or names]",
         "mapping owed",
     ),
     Mutant(
@@ -380,6 +380,27 @@ MUTANTS = (
         "wire",
     ),
     Mutant(
+        "a status alone is MoEngage's word",
+        "destinations/moengage.py",
+        "judge(response) if confirmed(response) else",
+        "judge(response) if response.is_success else",
+        "destinations/test_moengage",
+    ),
+    Mutant(
+        "another device of somebody wanted takes him out",
+        "protection.py",
+        "WHERE key IN (SELECT key FROM touched) AND identifier IN (SELECT key FROM mapped)",
+        "WHERE key IN (SELECT key FROM touched) AND key IN (SELECT key FROM mapped)",
+        "identities",
+    ),
+    Mutant(
+        "128-bit integers are rounded",
+        "engines/duckdb.py",
+        "    if not wide:",
+        "    if True:",
+        "snapshot",
+    ),
+    Mutant(
         "a long query hears no signal",
         "engines/duckdb.py",
         "    return attended(run, connection.interrupt)",
@@ -421,6 +442,9 @@ def _caught(mutant: Mutant, tree: Path) -> bool:
         if text.count(mutant.old) != 1:
             print(f"STALE     {mutant.name}: the text is {text.count(mutant.old)} times in {mutant.file}", flush=True)
             return False
+        if missing := [module for module in _modules(mutant) if not (tree / module).is_file()]:
+            print(f"STALE     {mutant.name}: there is no {missing[0]}", flush=True)
+            return False
         path.write_text(text.replace(mutant.old, mutant.new), encoding="utf-8")
         said = _tested(mutant, tree)
         print(f"{'caught' if said else 'SURVIVED':<9} {mutant.name}{said and ': ' + said}", flush=True)
@@ -429,11 +453,16 @@ def _caught(mutant: Mutant, tree: Path) -> bool:
         shutil.rmtree(tree)
 
 
+def _modules(mutant: Mutant) -> list[str]:
+    """The test modules of *mutant*, as paths in the tree."""
+    names = (name if "/" in name else f"test_{name}" for name in mutant.tests.split())
+    return [f"zeotap_pipelines_tests/{name}.py" for name in names]
+
+
 def _tested(mutant: Mutant, tree: Path) -> str:
     """Return the test that caught the mutant, or nothing."""
     # The modules one by one: the quick ones, which are named first, catch most.
-    for name in mutant.tests.split():
-        module = name + ".py" if "/" in name else f"test_{name}.py"
+    for module in _modules(mutant):
         command = [
             sys.executable,
             "-m",
@@ -442,7 +471,7 @@ def _tested(mutant: Mutant, tree: Path) -> str:
             "-q",
             "-p",
             "no:cacheprovider",
-            f"zeotap_pipelines_tests/{module}",
+            module,
         ]
         environment = {**os.environ, "PYTHONPATH": str(tree), "PYTHONDONTWRITEBYTECODE": "1"}
         try:
