@@ -178,8 +178,7 @@ def sync_asset(
                     yield _observed(context, definition, newest, {"dry_run": True, **metadata})
                 yield from observability.outcome_results(definition, state(), newest.key)
                 return
-            if not config.adopt:
-                refuse_lost_state(context, definition, state())
+            refuse_lost_state(context, definition, state(), adopt=config.adopt)
             trip = Trip(
                 state(),
                 getattr(context.resources, connection.name).connection(),

@@ -59,7 +59,11 @@ def _judge(compared: Comparison, state: State) -> Mapping[str, int]:
     [(null_keys,)] = rows(connection, "SELECT count(*) FROM judged WHERE key IS NULL")
     if null_keys:
         rows(connection, "DELETE FROM judged WHERE key IS NULL")
+    come_back = 0
     if sync.target.event:
+        mapped = compared.standing.identity
+        changed = mapped is not None and mapped != operations.identity_mapping(sync)
+        come_back = events.come_back(connection, sync.target, compared.partition, changed)
         events.carry_over(connection, sync.target, state)
     kept_for = protect(connection, sync) if several(sync) and Change.LEFT in sync.verbs else 0
     [(told, refused, unsent)] = rows(
@@ -76,6 +80,7 @@ def _judge(compared: Comparison, state: State) -> Mapping[str, int]:
         "refused_before": refused,
         "changed_unsent": unsent,
         "kept_for": kept_for,
+        "come_back": come_back,
     }
 
 

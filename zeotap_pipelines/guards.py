@@ -74,6 +74,13 @@ def _verdicts(plan: Plan, sync: Sync, taken_at: datetime, now: datetime) -> Iter
                 "otherwise removing the old name takes out whoever was added by the new one"
             )
         yield Verdict("identity_changed", Level.STOP, changed)
+    if plan.come_back:
+        yield Verdict(
+            "identity_changed",
+            Level.STOP,
+            f"{plan.come_back:,} events of {plan.partition} would happen twice: they seem to be ones that were asked "
+            f"for under another {sync.identity[0]}, which the audience no longer has",
+        )
     if guards.stale_after_hours is not None and now - taken_at > timedelta(hours=guards.stale_after_hours):
         yield Verdict("stale_source", Level.STOP, f"the snapshot was taken at {taken_at:%Y-%m-%d %H:%M}: take it again")
     if sync.target.batch_items(next(iter(sync.verbs.values()))) == 1 and plan.operations >= MANY:

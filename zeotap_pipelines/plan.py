@@ -51,7 +51,7 @@ class Plan:
     counts the reasons; *set_aside* maps reasons to rows that are neither sent
     nor removed; *told* is how many rows the target was last told to hold;
     *kept_for* counts removals that would take out a wanted person and so aren't
-    asked.
+    asked; *come_back* counts events that seem to have been asked for under another id.
     """
 
     id: str
@@ -74,6 +74,7 @@ class Plan:
     kept_for: int
     refused_before: int
     changed_unsent: int
+    come_back: int
     digest_version: int
     identity: str
     declared: str

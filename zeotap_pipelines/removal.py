@@ -108,6 +108,7 @@ def _write(connection: duckdb.DuckDBPyConnection, sync: Sync, standing: Standing
         null_keys=0,
         kept_for=0,
         refused_before=0,
+        come_back=0,
         changed_unsent=0,
         digest_version=rendering.DIGEST_VERSION,
         identity=standing.identity or identity_mapping(sync),

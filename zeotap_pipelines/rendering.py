@@ -109,10 +109,10 @@ def digest(sync: Sync, version: int = DIGEST_VERSION) -> str:
     """
     assert version == 1
     salt, texts = _told_fields(sync)
-    if not texts:
+    if not texts and not sync.target.namespace:
         return NO_ATTRIBUTES
     values = [f"coalesce(strlen({text}) || ':' || {text}, '-')" for text in texts]
-    return f"CAST(md5_number_lower({literal(salt)} || {' || '.join(values)}) >> 1 AS BIGINT)"
+    return f"CAST(md5_number_lower({' || '.join([literal(salt), *values])}) >> 1 AS BIGINT)"
 
 
 def stamp(sync: Sync) -> str:
@@ -130,7 +130,9 @@ def _told_fields(sync: Sync) -> tuple[str, list[str]]:
     """Return a name for the fields that are not the key of a row, and the SQL of their values."""
     whole = sync.target.composite or len(sync.target.identity) == 1
     names = [n for n in sorted(sync.mapping) if not (whole and n in sync.target.identity)]
-    salt = hashlib.sha256("\x1f".join(f"{n}{'!' * sync.mapping[n].send_nulls}" for n in names).encode()).hexdigest()[:8]
+    said = [f"{n}{'!' * sync.mapping[n].send_nulls}" for n in names]
+    said += [f"\x1e{sync.target.namespace}"] if sync.target.namespace else []
+    salt = hashlib.sha256("\x1f".join(said).encode()).hexdigest()[:8]
     texts = [normalised(sync.target, n, field(n)) if n in sync.target.identity else field(n) for n in names]
     return salt, texts
 

@@ -159,7 +159,8 @@ class Project:
         job = self.load().resolve_implicit_global_asset_job_def().get_subset(asset_selection=chosen)
         run_config: dict[str, Any] = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
         if config:
-            run_config["ops"] = {"__".join(SYNC): {"config": config}}
+            sync = next((asset for asset in assets if asset[0] == "syncs"), SYNC)
+            run_config["ops"] = {"__".join(sync): {"config": config}}
         arguments: dict[str, Any] = {"run_config": run_config}
         if days:
             first, last = days

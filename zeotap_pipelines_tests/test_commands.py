@@ -120,6 +120,22 @@ def test_how_a_sync_stands_and_why_a_key_is_in(project: Project, zeotap: Any) ->
     assert "was told to drop it" in zeotap("explain", "people_to_group", "1")
 
 
+def test_credits_of_a_lost_state_are_given_again_to_nobody(
+    credits: Project, group: Sandbox, zeotap: Any, tmp_path: Path
+) -> None:
+    group.faults.clear()
+    credits.run(*CREDIT_CHAIN, day=ONE)
+    given = len(group.crowdtwist.credits())
+    (credits.root / "state").rename(credits.root / "elsewhere")
+    assert "zeotap adopt people_to_credits" in credits.run(*CREDIT_CHAIN, day=ONE).failure
+    assert "zeotap adopt people_to_credits" in credits.run(*CREDIT_CHAIN, day=ONE, adopt=True).failure
+    assert len(group.crowdtwist.credits()) == given > 1
+    (tmp_path / "events.csv").write_text(f"event_id\nvisit of 2\nvisit of {CANARY}\n")
+    zeotap("adopt", "people_to_credits", "--keys", str(tmp_path / "events.csv"))
+    assert credits.run(*CREDIT_CHAIN, day=ONE, adopt=True).succeeded
+    assert len(group.crowdtwist.credits()) == given
+
+
 def test_rows_in_doubt_are_listed_masked_and_decided(credits: Project, group: Sandbox, zeotap: Any) -> None:
     assert "is in doubt" in zeotap("doubts", "people_to_credits")
     group.faults.add(Fault(kind="reset_after", method="POST", path="/activities"))

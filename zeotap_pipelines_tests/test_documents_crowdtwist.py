@@ -247,6 +247,15 @@ def test_refused_credentials_name_the_settings_and_the_clock(tmp_path: Path) -> 
         flow.send(httpx.Response(401, headers={"Date": format_datetime(datetime.fromtimestamp(1200, UTC))}))
 
 
+def test_another_kind_of_user_id_is_another_user_and_told_anew(tmp_path: Path) -> None:
+    world = World(tmp_path, profiles())
+    world.deliver(["ann"])
+    assert world.plan().operations == 0
+    world.connection = crowdtwist(id_type="third_party_id")
+    world.renamed(target=UserProfile("loyalty", "third_party_id"))
+    assert world.plan().count("changed") == 1
+
+
 def test_a_plan_of_many_rows_one_by_one_warns_and_is_not_stopped(tmp_path: Path) -> None:
     world = World(tmp_path, profiles())
     numbers = range(MANY)

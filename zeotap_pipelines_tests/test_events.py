@@ -15,10 +15,11 @@ from hypothesis import strategies as st
 
 from zeotap_pipelines.doubts import Decision, decide, doubts
 from zeotap_pipelines.engines.duckdb import rows
-from zeotap_pipelines.errors import FixDeclaration
+from zeotap_pipelines.errors import ApprovePlan, FixDeclaration
 from zeotap_pipelines.model import Fate
 from zeotap_pipelines.naming import masked
 from zeotap_pipelines.sandbox import CrowdTwistSettings, Fault, Sandbox, SandboxTransport, at
+from zeotap_pipelines.trip import Approval
 from zeotap_pipelines_tests.specimens import credit
 from zeotap_pipelines_tests.world import Clock, World, day, nth
 
@@ -171,6 +172,38 @@ def test_an_event_is_delivered_once_whatever_its_partition_digest_snapshot_or_sy
     world.renamed(name="another")
     assert world.deliver(["e2", "e1"], day(7)).asked == 0
     assert credited(world) == {"e1": 1, "e2": 1}
+
+
+def plain(world: World) -> World:
+    """Credits that say nothing of the event's id, so that one is like another."""
+    mapping = {name: origin for name, origin in world.sync.mapping.items() if name != "extra_data.event_id"}
+    world.renamed(mapping=mapping)
+    return world
+
+
+def test_another_mapping_of_the_event_id_credits_nobody_twice_until_a_person_approves(world: World) -> None:
+    world.deliver(["e1", "e2"])
+    original = world.sync.mapping["event_id"]
+    world.renamed(mapping={**world.sync.mapping, "event_id": replace(original, hash="sha256")})
+    with pytest.raises(ApprovePlan, match=r"2 events of 2026-11-01 would happen twice.* another event_id"):
+        world.deliver(["e1", "e2"])
+    assert credited(world) == {"e1": 1, "e2": 1}
+    assert world.deliver(["e3"], day(1)).fates == {Fate.ACCEPTED: 1}, "what is new is not held back"
+    assert world.deliver(["e3", "late"], day(1)).fates == {Fate.ACCEPTED: 1}
+    with pytest.raises(ApprovePlan, match="would happen twice"):
+        world.deliver(["e1", "e2"])
+    plan = world.plan()
+    assert world.carry_out(approval=Approval(plan.id, "ann", "they were refunded")).fates == {Fate.ACCEPTED: 2}
+
+
+def test_events_that_come_back_under_other_ids_are_not_credited_twice(world: World) -> None:
+    """A column of another type, an edited source: nothing in the declaration changed."""
+    plain(world)
+    world.deliver(["e1", "e2"])
+    with pytest.raises(ApprovePlan, match="1 events of 2026-11-01 would happen twice"):
+        world.deliver(["E1", "e2"])
+    assert world.deliver(["e1", "e2", "E1"]).fates == {Fate.ACCEPTED: 1}, "one that is like another, beside it, is new"
+    assert world.deliver(["e2"]).complete, "and one that is gone is no other"
 
 
 def test_a_changed_event_is_reported_and_not_sent(world: World) -> None:

@@ -159,6 +159,11 @@ class Target(ABC):
         """The fields that identify a row, the primary one first: the first that is present is the key."""
 
     @property
+    def namespace(self) -> str:
+        """Which ids the identity's values are of, where the same value may name two people; told rows are of one."""
+        return ""
+
+    @property
     def date_format(self) -> str | None:
         """How dates and times are written where the mapping doesn't say; None leaves them in ISO 8601."""
         return None

@@ -184,6 +184,11 @@ class UserProfile(Target):
         """The stream."""
         return self.stream
 
+    @property
+    def namespace(self) -> str:
+        """The id_type: "7" is one user by third_party_id, and another by CrowdTwist id."""
+        return self.id_type
+
     @cached_property
     def email(self) -> frozenset[str]:  # type: ignore[override]  # It depends on the connection's id_type.
         """The identity fields that are compared without regard to case."""
