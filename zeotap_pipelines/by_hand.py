@@ -40,12 +40,17 @@ def decide(
 
 
 def reassert(sync: Sync, state: State, *, run: str, now: datetime) -> str:
-    """Let the next plan tell everything again that was told before."""
-    if sync.target.event:
-        raise FixDeclaration(f"{sync.name} delivers events, and telling them again would make them happen twice")
+    """Let the next plan tell everything again that was told or rejected before; of events, what was rejected."""
     with at_rest(state, sync.target, sync.address, run=run, what="reassert") as ledger:
         if not ledger.exists():
             raise FixDeclaration(f"nothing was ever told to {sync.address}")
+        rejected = ledger.ask_again(now)
+        if sync.target.event:
+            if not rejected:
+                raise FixDeclaration(
+                    f"nothing of {sync.name} was rejected, and telling its events again would make them happen twice"
+                )
+            return f"{rejected:,} rejected rows of {sync.name} are asked again by the next run; nothing happens twice"
         ledger.reassert(now)
     return f"{sync.name} tells its target everything again at its next run; nobody is removed first"
 

@@ -58,7 +58,7 @@ def carry_over(connection: duckdb.DuckDBPyConnection, target: Target, state: Sta
     """
     Add to ``judged`` what earlier plans left owed, and make ``taken_over`` with its bodies; forgotten events go.
 
-    Rows that the service rejected stay with their own partition: a person reruns it.
+    Rows that the service rejected wait until a person has mended what was wrong, and says so: `Ledger.ask_again`.
     """
     forgotten.leave_out(connection, state)
     rows(connection, "CREATE TEMP TABLE taken_over (key VARCHAR, body VARCHAR)")

@@ -202,6 +202,33 @@ class Ledger:
             fold.move(connection, "reassert", now)  # Plans that were made before no longer fit.
             rows(connection, "COMMIT")
 
+    def ask_again(self, now: datetime) -> int:
+        """
+        Let what the service rejected be asked again, and return how many rows that is: whatever was wrong is mended.
+
+        Events are taken over by the next plan of any partition, as far as the plan that they
+        came from is kept. The account's lock must be held.
+        """
+        with self.writing() as connection:
+            rows(connection, "BEGIN")
+            found = rows(connection, "SELECT plan FROM told WHERE refused_verb IS NOT NULL")
+            rows(
+                connection,
+                "UPDATE told SET refused_verb = NULL, refused_digest = NULL, refused_partition = NULL "
+                "WHERE refused_verb IS NOT NULL",
+            )
+            if found and self.target.event:
+                rows(
+                    connection,
+                    "INSERT INTO open_plans SELECT DISTINCT plan, 0, NULL FROM (SELECT unnest(?) AS plan) "
+                    "WHERE plan NOT IN (SELECT plan FROM open_plans)",
+                    [[plan for (plan,) in found]],
+                )
+            if found:
+                fold.move(connection, "asked again", now)  # Plans that were made before no longer fit.
+            rows(connection, "COMMIT")
+        return len(found)
+
     def _unfolded(self, connection: duckdb.DuckDBPyConnection, attached: bool) -> bool:
         if not attached:
             return True

@@ -13,6 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from zeotap_pipelines import by_hand
 from zeotap_pipelines.doubts import Decision, decide, doubts
 from zeotap_pipelines.engines.duckdb import rows
 from zeotap_pipelines.errors import ApprovePlan, FixDeclaration
@@ -244,6 +245,18 @@ def test_a_released_event_is_taken_over_by_the_plan_of_another_partition(world: 
     assert world.deliver([], day(1)).fates == {Fate.ACCEPTED: 1}
     assert world.carry_out(day(0)).asked == 0
     assert credited(world) == {"a1": 1}
+
+
+def test_rejected_credits_are_asked_again_when_a_person_has_mended_the_cause(world: World) -> None:
+    """Somebody who bought before the profile was there."""
+    world.deliver(["e1", "bad"])
+    assert world.deliver(["e1", "bad"]).asked == world.deliver([], day(1)).asked == 0
+    world.sandbox.crowdtwist.put_user(email_address="nobody@example.com", first_name="A", last_name="B")
+    said = by_hand.reassert(world.sync, world.state, run="by hand", now=world.clock.now())
+    assert said.startswith("1 rejected rows of sync are asked again")
+    assert world.deliver([], day(2)).fates == {Fate.ACCEPTED: 1}
+    assert world.deliver(["e1", "bad"]).asked == 0
+    assert credited(world) == {"e1": 1, "bad": 1}
 
 
 def test_a_person_decides_by_opaque_ids_and_each_decision_is_stored(world: World) -> None:
