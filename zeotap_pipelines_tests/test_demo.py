@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,15 +14,17 @@ import pytest
 
 from zeotap_pipelines.sandbox import Sandbox
 
+CHECKOUT = Path(__file__).resolve().parents[1]
 SHORT = ("--start", "1997-01-05", "--days", "1", "--backfill", "2", "--purchases", "1")
 ACTIVE = ["--start", "1997-01-05", "--days", "1", "--backfill", "2", "--purchases", "0"]
 
 
 class Demo:
-    """A folder to play in."""
+    """A folder to play in, with the instance's settings that the checkout has: pools hold there."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        shutil.copyfile(CHECKOUT / "dagster.yaml", folder / "dagster.yaml")
         self.place = folder / "data" / "state" / "demo"
 
     def start(self, *arguments: str, **environment: str) -> subprocess.Popen[str]:
@@ -54,6 +57,7 @@ def test_all_four_services_end_up_with_what_the_purchases_say_however_often_it_i
         status, said = demo.play(*SHORT)
         assert status == 0, said
         assert "Every service holds what the purchases say." in said
+        assert "saved" in said
         assert len(re.findall(r"^\w.* +\d[\d,]* +0 +0$", said, flags=re.M)) == 7  # targets, none too many, none missing
 
 
@@ -64,6 +68,7 @@ def test_a_sandbox_that_lost_its_state_is_told_again(demo: Demo) -> None:
     status, said = demo.play(*ACTIVE)
     assert status == 0, said
     assert "told again" in said
+    assert "saved" not in said  # Telling everything again is no backfill to compare.
     assert demo.requests("PUT") > 0
     assert demo.requests("DELETE") == 0  # Who had left was never put into the new one.
 
@@ -108,6 +113,7 @@ def test_one_that_was_killed_in_mid_delivery_is_completed_by_the_next(demo: Demo
     status, said = demo.play(*ACTIVE)
     assert status == 0, said
     assert "an unfinished demonstration is completed" in said
+    assert "saved" not in said  # The killed one had sent a part.
 
 
 def _written(base: str) -> int:

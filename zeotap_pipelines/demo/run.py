@@ -53,7 +53,8 @@ def demo(script: Script) -> int:
     start = date.fromisoformat(note.get("start", script.start.isoformat()))
     if note.get("finished") and keep and not lost:
         start += timedelta(days=script.days + script.backfill)
-    if note and not note.get("finished"):
+    completing = bool(note) and not note.get("finished")
+    if completing:
         print("an unfinished demonstration is completed")
     place.write_note(start=start.isoformat(), finished=False)
     place.prepare()
@@ -62,13 +63,13 @@ def demo(script: Script) -> int:
         enter(place.environment(sandbox))
         print(f"the sandbox stands in for the services at {sandbox}\n")
         try:
-            return _play(place, sandbox, start, script)
+            return _play(place, sandbox, start, script, completing=completing)
         except Failed as failed:
             print(failed)
             return 1
 
 
-def _play(place: Place, sandbox: str, start: date, script: Script) -> int:
+def _play(place: Place, sandbox: str, start: date, script: Script, *, completing: bool) -> int:
     began = time.monotonic()
     stage = Stage()
     state = State(place.root / "state")
@@ -97,7 +98,7 @@ def _play(place: Place, sandbox: str, start: date, script: Script) -> int:
         _show(stage.run(week, ["purchases"], [CREDITS]))
     print(f"\nDagster's part took {time.monotonic() - began:.1f} s, of which Kognitiv's {kognitiv:.1f} s.")
     truth = Truth(place.warehouse, frozenset(place.note.get("lost_credits", ())))
-    if backfill:
+    if backfill and not (told or completing):  # Else it had more to tell than the difference, or less.
         each = truth.day_by_day([daily[-1], *month])
         asked = backfill[0].requests
         print(f"Kognitiv: the backfill took {asked:,} requests; day by day it is {each:,} ({each - asked:,} saved).")

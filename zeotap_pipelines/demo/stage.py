@@ -17,6 +17,7 @@ from ..model import Change
 from ..project import load
 from ..sync import Sync
 
+OVER = (dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED)
 QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 
 HEADING = (
@@ -50,12 +51,13 @@ class Failed(Exception):
 
 
 class Stage:
-    """Loads the shipped definitions from the environment, once."""
+    """Loads the shipped definitions from the environment, once; whoever does holds the place's sandbox."""
 
     def __init__(self) -> None:
         self._defs = load(Path(definitions.__file__).parent)
         self._job = self._defs.resolve_implicit_global_asset_job_def()
         self._instance = dg.DagsterInstance.get()
+        _end_the_killed(self._instance)
 
     def run(self, days: Sequence[date], audiences: Sequence[str], syncs: Sequence[str]) -> list[Line]:
         """Materialize the snapshots of *audiences* and the chains of *syncs* over *days* in one run. Raises Failed."""
@@ -85,6 +87,20 @@ class Stage:
         audience = find(components.Audience, declared.audience)
         found: Sync = declared.definition(audience, find(ConnectionDeclaration, declared.connection))
         return found
+
+
+def _end_the_killed(instance: dg.DagsterInstance) -> None:
+    """
+    Fail the runs that a killed process left unfinished, and free the slots that they hold in their accounts' pools.
+
+    No daemon does it here, and Dagster would wait for such a slot for ever. Whoever holds the sandbox is alone in the
+    place, so that a run that isn't over has nobody who carries it out.
+    """
+    unfinished = [status for status in dg.DagsterRunStatus if status not in OVER]
+    for run in instance.get_runs(dg.RunsFilter(statuses=unfinished)):
+        instance.report_run_failed(run, "its process was killed")
+    for run_id in instance.event_log_storage.get_concurrency_run_ids():
+        instance.event_log_storage.free_concurrency_slots_for_run(run_id)
 
 
 def _line(result: Any, days: Sequence[date], sync: str) -> Line:
