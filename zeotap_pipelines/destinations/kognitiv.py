@@ -158,10 +158,16 @@ class PromotionalMemberGroup(Target):
             listing = yield Call("GET", GROUPS)
             try:
                 self._learn(listing, visit)
-            except FixTarget as error:
+            except (FixTarget, FixConnection) as error:
                 raise Halt(Receipt(Outcome(Fate.DEFERRED, str(error), 404, untouched=True)), error) from error
         if batch.verb is Verb.ADD:
             reason = "member not found: check that member_internal_id is Kognitiv's internal member id"
+            if not visit.known.get("group_exists"):
+                # Nobody said that the group is there: the member is not to be blamed alone.
+                reason = (
+                    f"member or group not found: check that group {self.group!r} is the external reference of a group, "
+                    "and that member_internal_id is Kognitiv's internal member id"
+                )
             return Receipt(Outcome(Fate.REJECTED, reason, 404, untouched=True))
         if visit.known.get("group_exists"):
             return Receipt(Outcome(Fate.ACCEPTED, "was not in the group", 404))
@@ -174,6 +180,17 @@ class PromotionalMemberGroup(Target):
 
     def _explained(self, response: httpx.Response) -> Outcome:
         outcome = self.judge(response)
+        if response.status_code == httpx.codes.FORBIDDEN:
+            # It speaks of the token: whoever is asked next is refused as well, and no member is to blame.
+            refused = FixConnection(
+                f"Kognitiv forbids changing the members of group {self.group!r} ({outcome.reason}): "
+                "give the API token the permission to add and remove members"
+            )
+            raise Halt(Receipt(Outcome(Fate.DEFERRED, outcome.reason, outcome.status, untouched=True)), refused)
+        if outcome.fate is Fate.ACCEPTED and _is_page(response):
+            # What answers with a page (a portal, a notice of maintenance) has added nobody.
+            reason = f"HTTP {response.status_code} with a web page in place of an answer: check base_url"
+            return Outcome(Fate.DEFERRED, reason, response.status_code)
         if outcome.fate is Fate.REJECTED:
             reason = f"{outcome.reason} (inactive members can't be added to groups)"
             return Outcome(Fate.REJECTED, reason, outcome.status, untouched=True)
@@ -184,7 +201,13 @@ class PromotionalMemberGroup(Target):
         return outcome
 
     def _learn(self, response: httpx.Response, visit: Visit) -> None:
-        """Remember whether the group exists; raise FixTarget when the list is readable and complete, and lacks it."""
+        """
+        Remember whether the group exists.
+
+        Raises FixTarget when the list is readable and complete, and lacks it; FixConnection where there is no list.
+        """
+        if response.status_code == httpx.codes.NOT_FOUND:
+            raise FixConnection(f"Kognitiv's list of groups is not found (HTTP 404 at {GROUPS}): check base_url")
         groups = _listed(response)
         if groups is None:
             return
@@ -198,6 +221,11 @@ class PromotionalMemberGroup(Target):
                 f"Kognitiv has no promotional member group with the external reference {self.group!r}: "
                 "check the reference under the promotional member group settings"
             )
+
+
+def _is_page(response: httpx.Response) -> bool:
+    """Return whether *response* holds a web page, whatever its type says."""
+    return response.content.lstrip()[:1] == b"<"
 
 
 def _listed(response: httpx.Response) -> list[dict[str, Any]] | None:

@@ -82,6 +82,13 @@ def test_trouble_says_nothing_against_the_member(status: int) -> None:
     assert outcome(held(GOLD.converse(batch(Verb.ADD), Visit()), httpx.Response(status)))[0] is Fate.DEFERRED
 
 
+@pytest.mark.parametrize("page", ["<!DOCTYPE html><html>", "\n <html>under maintenance</html>"])
+@pytest.mark.parametrize("verb", [Verb.ADD, Verb.REMOVE])
+def test_a_web_page_is_no_answer_and_settles_nobody(verb: Verb, page: str) -> None:
+    fate, reason = outcome(held(GOLD.converse(batch(verb), Visit()), httpx.Response(200, text=page)), verb)
+    assert fate is Fate.DEFERRED and "web page" in reason and "base_url" in reason
+
+
 def test_the_first_404_of_a_run_asks_once_whether_the_group_is_there() -> None:
     visit = Visit()
     first = held(GOLD.converse(batch(Verb.ADD), visit), httpx.Response(404), LISTED)
@@ -92,6 +99,31 @@ def test_the_first_404_of_a_run_asks_once_whether_the_group_is_there() -> None:
     )
     second = held(GOLD.converse(batch(Verb.ADD), visit), httpx.Response(404))
     assert len(second[0]) == 1
+
+
+@pytest.mark.parametrize("listing", [*UNREADABLE, UNCLEAR])
+def test_a_404_to_an_add_blames_the_member_alone_only_where_the_group_is_confirmed(listing: httpx.Response) -> None:
+    fate, reason = outcome(held(GOLD.converse(batch(Verb.ADD), Visit()), httpx.Response(404), listing))
+    assert fate is Fate.REJECTED
+    assert "member or group not found" in reason and "external reference" in reason and "internal member id" in reason
+
+
+@pytest.mark.parametrize("verb", [Verb.ADD, Verb.REMOVE])
+def test_a_missing_permission_ends_the_run_and_no_member_is_to_blame(verb: Verb) -> None:
+    with pytest.raises(Halt) as halted:
+        held(GOLD.converse(batch(verb), Visit()), httpx.Response(403))
+    assert isinstance(halted.value.error, FixConnection)
+    assert "give the API token the permission to add and remove members" in str(halted.value.error)
+    assert halted.value.receipt.everyone.fate is Fate.DEFERRED
+
+
+def test_where_even_the_list_of_groups_is_a_404_the_address_is_wrong_and_not_the_members() -> None:
+    with pytest.raises(FixConnection, match="check base_url"):
+        held(GOLD.preflight(Visit()), httpx.Response(404))
+    with pytest.raises(Halt) as halted:
+        held(GOLD.converse(batch(Verb.ADD), Visit()), httpx.Response(404), httpx.Response(404))
+    assert isinstance(halted.value.error, FixConnection)
+    assert halted.value.receipt.everyone.fate is Fate.DEFERRED
 
 
 def test_a_group_that_is_gone_ends_the_run_and_no_member_is_to_blame() -> None:
