@@ -41,7 +41,10 @@ class Declared:
             if (root / "pyproject.toml").exists() or (root / "dg.toml").exists():
                 break
         else:
-            raise FixDeclaration(f"{folder} lies in no project: go to its folder, or name it with --project")
+            raise FixDeclaration(
+                f"{folder} lies in no project (a folder with a pyproject.toml): "
+                "go to its folder, or name it with --project"
+            )
         for place in (root / "src", root):
             if place.is_dir() and str(place) not in sys.path:
                 sys.path.insert(0, str(place))

@@ -19,7 +19,10 @@ ONE, TWO, *_ = DAYS
 
 @pytest.fixture
 def others(project: Project, tmp_path: Path) -> Project:
-    """The project with what its owner writes besides `defs/`: the definitions.py of the README."""
+    """The project with what its owner writes besides `defs/`: README's pyproject.toml and definitions.py."""
+    [settings] = re.findall(r"```toml\n(.*?)```", README.read_text(), flags=re.S)
+    named = f'[project]\nname = "{project.module}"\nversion = "1"\n'
+    (project.root / "pyproject.toml").write_text(named + settings.replace("yours", project.module))
     [shown] = re.findall(r"```python\n(import dagster as dg\n.*?)```", README.read_text(), flags=re.S)
     (project.package / "definitions.py").write_text(shown)
     home = tmp_path / "home"
