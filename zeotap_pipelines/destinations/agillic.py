@@ -45,6 +45,9 @@ RECORDS = 1000
 MAX_BYTES = 19_000_000
 """Bytes of payload in one batch: Agillic takes 20 MB, and every record is wrapped in a few dozen bytes more."""
 
+MAX_REQUEST = 20_000_000
+"""Bytes in one request. Only a single row can exceed them, and is not sent."""
+
 STAGING_CALLS = 5000
 CALLS_PER_RECIPIENT = 5
 """Calls a day: on staging, and in production for each unique active recipient."""
@@ -187,6 +190,8 @@ class AgillicTarget(Target):
 
     def upsert(self, call: Call, batch: Batch, not_found: ZeotapError | None = None) -> Conversation:
         """Send *call*, which starts a task for *batch*, and wait for the task; *not_found* is what a 404 means."""
+        if len(call.content or b"") > MAX_REQUEST:
+            return Receipt(Outcome(Fate.REJECTED, "larger than the 20 MB that Agillic takes", untouched=True))
         response = yield replace(call, starts=True)
         if not response.is_success:
             outcome = self.judge(response)

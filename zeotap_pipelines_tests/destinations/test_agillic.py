@@ -391,6 +391,14 @@ def test_an_unknown_word_means_that_a_task_still_runs_until_its_deadline() -> No
     assert "task_deadline" in receipt.everyone.reason
 
 
+def test_a_row_that_is_larger_than_a_request_is_rejected_and_never_sent() -> None:
+    for target, verb in ((RECIPIENTS, Verb.UPSERT), (GROUP, Verb.ADD), (TABLE, Verb.UPSERT)):
+        asked = of(verb, {"EMAIL": "a@x.dk", "PURCHASE_ID": "1", "NOTE": "n" * 20_000_000})
+        receipt, calls, _ = hold(target, asked, script())
+        assert (calls, fates(receipt, asked)) == ([], [Fate.REJECTED])
+        assert "20 MB" in receipt.everyone.reason
+
+
 def test_an_upsert_that_was_never_sent_leaves_its_rows_untouched() -> None:
     with pytest.raises(Unanswered) as lost:
         hold(RECIPIENTS, batch(Verb.UPSERT, 2), script(UNSENT))
