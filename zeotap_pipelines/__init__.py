@@ -21,6 +21,7 @@ _COMPONENTS = (
     "KognitivGroupSync",
     "MoEngageCohortSync",
     "MoEngageConnection",
+    "Notifier",
 )
 
 

@@ -15,6 +15,7 @@ from pydantic import Field
 
 from . import observability, pipeline
 from . import snapshot as snapshots
+from .automation.following import following
 from .building import asset
 from .engines.duckdb import copy_query
 from .errors import AskForRestore, ContinueLater, FixDeclaration, FixQuery, ZeotapError
@@ -70,6 +71,7 @@ def snapshot_asset(audience: "Audience") -> dg.AssetsDefinition:
         kinds={"duckdb", "parquet"},
         owners=audience.owners or None,
         description=observability.describe_audience(audience),
+        freshness_policy=audience.freshness_policy(),
         metadata={"query": dg.MetadataValue.md(f"```sql\n{audience.query.strip()}\n```"), "declared": audience.place()},
         tags={"zeotap/audience": audience.name},
     )
@@ -108,6 +110,7 @@ def diff_asset(
         deps=[dg.AssetKey(["snapshots", audience.name])],
         kinds={"duckdb", "diff"},
         description=observability.describe_sync(definition, "What would be sent:", declared.description),
+        automation_condition=following(audience, declared),
     )
     checks = [
         dg.AssetCheckSpec(name, asset=key, blocking=True, description=says, partitions_def=partitioning)
@@ -153,6 +156,8 @@ def sync_asset(
         deps=[dg.AssetKey(["diffs", declared.name])],
         kinds={definition.target.service},
         description=observability.describe_sync(definition, "Sends it:", declared.description),
+        automation_condition=following(audience, declared),
+        freshness_policy=audience.freshness_policy() if declared.automatic else None,
     )
     checks = [
         dg.AssetCheckSpec(name, asset=key, description=says, partitions_def=audience.partitioning())

@@ -61,12 +61,21 @@ class Declared:
         return self._all(ConnectionDeclaration)
 
     @cached_property
+    def audiences(self) -> dict[str, Audience]:
+        """The audiences by name."""
+        return self._all(Audience)
+
+    @cached_property
+    def declarations(self) -> dict[str, Sync]:
+        """The syncs by name, as they are declared."""
+        return self._all(Sync)  # type: ignore[type-abstract]
+
+    @cached_property
     def syncs(self) -> dict[str, core.Sync]:
         """The syncs by name."""
-        audiences = self._all(Audience)
         return {
-            name: one.definition(refer(one, "audience", audiences), refer(one, "connection", self.connections))
-            for name, one in self._all(Sync).items()  # type: ignore[type-abstract]
+            name: one.definition(refer(one, "audience", self.audiences), refer(one, "connection", self.connections))
+            for name, one in self.declarations.items()
         }
 
     def sync(self, name: str) -> core.Sync:
@@ -81,8 +90,7 @@ class Declared:
 
     def of(self, connection: str) -> list[core.Sync]:
         """Return the syncs that use the connection called *connection*."""
-        used = self._all(Sync)  # type: ignore[type-abstract]
-        return [sync for name, sync in self.syncs.items() if used[name].connection == connection]
+        return [sync for name, sync in self.syncs.items() if self.declarations[name].connection == connection]
 
     def to(self, address: Address) -> Connection:
         """Return a connection to the account of *address*. Raises FixDeclaration where none is declared."""

@@ -9,6 +9,7 @@ from dagster.components.core.component_tree import ComponentTreeException
 from pydantic import ValidationError
 
 from . import components
+from .automation.definitions import automation
 from .components import documents
 from .components.quickly import without_collecting
 from .declared import Declared
@@ -32,5 +33,6 @@ def load(folder: Path) -> dg.Definitions:
         raise documents.explained(error, types) or error from None
     tree = declared.component_tree
     assert tree is not None
-    beside = dg.Definitions(jobs=jobs(Declared(tree)), executor=dg.in_process_executor)
-    return dg.Definitions.merge(declared, beside)
+    project = Declared(tree)
+    beside = dg.Definitions(jobs=jobs(project), executor=dg.in_process_executor)
+    return dg.Definitions.merge(declared, beside, automation(project))

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
+import pytest
 import yaml
 
 from zeotap_pipelines.assets import SyncConfig
+from zeotap_pipelines.components import Audience, Notifier
 from zeotap_pipelines.components.audience import CADENCES
+from zeotap_pipelines.components.automation import Freshness, WatchSettings
 from zeotap_pipelines.observability import GUARDS, OUTCOMES
+from zeotap_pipelines_tests.project import DOCUMENTS, Project
 from zeotap_pipelines_tests.test_coverage import DOCS, tables
 
-PAGE = {heading: rows for heading, rows in tables((DOCS / "dagster.md").read_text(encoding="utf-8"))}
+TEXT = (DOCS / "dagster.md").read_text(encoding="utf-8")
+PAGE = {heading: rows for heading, rows in tables(TEXT)}
 
 
 def test_the_launchpad_s_settings_are_on_the_page_with_their_defaults() -> None:
@@ -37,3 +43,36 @@ def test_the_instance_is_as_the_page_says() -> None:
         for part in row["in `dagster.yaml`"].strip("`").split("."):
             value = value[part]
         assert yaml.safe_load(row["value"]) == value
+
+
+@pytest.mark.parametrize(
+    ("heading", "model"), [("Watch", WatchSettings), ("Freshness", Freshness), ("Notifier", Notifier)]
+)
+def test_the_settings_of_what_is_automatic_are_on_the_page_with_their_defaults(heading: str, model: type[Any]) -> None:
+    fields = model.model_fields
+    assert [row["setting"].strip("`") for row in PAGE[heading]] == list(fields)
+    for row in PAGE[heading]:
+        field, shown = fields[row["setting"].strip("`")], row["default"]
+        if field.is_required():
+            assert shown == "–"
+        elif field.default in (None, []):
+            assert "`" not in shown and shown != "–"
+        else:
+            assert yaml.safe_load(shown.strip("`")) == field.default
+
+
+def test_every_block_of_automation_is_on_the_page() -> None:
+    shown = {row["block"].strip("`") for row in PAGE["Automation"]}
+    assert shown == {"schedule", "watch", "follow", "freshness"} <= set(Audience.model_fields)
+
+
+def test_what_the_page_declares_loads_and_makes_what_it_says(project: Project) -> None:
+    audience, notifier = re.findall(r"```yaml\n(type: .*?)```", TEXT, flags=re.S)
+    for name in DOCUMENTS.keys() - {"warehouse"}:
+        project.file(name).unlink()
+    project.declare("buyers", audience)
+    project.declare("team", notifier)
+    repository = project.load().get_repository_def()
+    assert [schedule.name for schedule in repository.schedule_defs] == ["buyers_schedule"]
+    made = {sensor.name for sensor in repository.sensor_defs}
+    assert made == {"buyers_watch", "default_automation_condition_sensor", "team_notifier"}

@@ -8,12 +8,14 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from textwrap import dedent
 
 import pytest
 import yaml
 
 import zeotap_pipelines
 from zeotap_pipelines import components
+from zeotap_pipelines.components.audience import _AudienceExample
 from zeotap_pipelines.components.declaration import DeclarationError
 from zeotap_pipelines_tests.project import AUDIENCE, CONNECTION, GROUP_SYNC, WAREHOUSE, Project, environment
 
@@ -70,6 +72,67 @@ MISTAKES = {
         "end 2020-01-01 is not after start",
     ),
     "an unknown time zone": ("people", "daily", "daily\n  timezone: Europe/Atlantis", 8, "no time zone 'Europe/Atl"),
+    "a time that is none": (
+        "people",
+        "daily",
+        'daily\n  schedule:\n    cron: "0 6 * *"',
+        9,
+        "cron '0 6 * *' is not minute",
+    ),
+    "a time that never comes": ("people", "daily", 'daily\n  schedule: {cron: "0 0 31 4 *"}', 8, "never comes"),
+    "a step beyond its range": ("people", "daily", 'daily\n  schedule: {cron: "*/90 * * * *"}', 8, "beyond its range"),
+    "a time in place of a schedule": (
+        "people",
+        "daily",
+        'daily\n  schedule: "0 6 * * *"',
+        8,
+        "schedule takes settings",
+    ),
+    "a switch that is none": (
+        "people",
+        "daily",
+        'daily\n  schedule: {cron: "@daily", enabled: on demand}',
+        8,
+        "boolean",
+    ),
+    "a watch of nothing": (
+        "people",
+        "daily",
+        "daily\n  watch: {every: 5}",
+        8,
+        "say what is watched: row_count, max_of",
+    ),
+    "a watch of no column": (
+        "people",
+        "daily",
+        "daily\n  watch:\n    max_of: seen",
+        9,
+        "names no column: write table.",
+    ),
+    "a watch too often": (
+        "people",
+        "daily",
+        "daily\n  watch: {row_count: seen, every: 0}",
+        8,
+        "every 0 is out of range",
+    ),
+    "a digest of no file": (
+        "people",
+        "daily",
+        "daily\n  watch:\n    row_count: seen\n    digest: true",
+        10,
+        "digest is of",
+    ),
+    "a misspelt watch": ("people", "daily", "daily\n  watch: {row_counts: seen}", 8, "did you mean row_count?"),
+    "no window to be fresh in": ("people", "daily", "none\n  freshness: {}", 8, "has no window: say fail_after_hours"),
+    "a warning after the failure": (
+        "people",
+        "daily",
+        "daily\n  freshness:\n    fail_after_hours: 5\n    warn_after_hours: 6",
+        10,
+        "warn_after_hours 6 is out of range",
+    ),
+    "a freshness of no time": ("people", "daily", "daily\n  freshness: {fail_after_hours: 0}", 8, "0 is out of range"),
     "an owner who is nobody": ("people", "daily", "daily\n  owners: [somebody]", 1, "Invalid owner 'somebody'"),
     "no key": ("people", "[person]", "[]", 3, "name at least one key column"),
     "no attributes": ("people", ATTRIBUTES, "", 1, "attributes are missing"),
@@ -81,7 +144,18 @@ MISTAKES = {
     "no type": ("people", "type: zeotap_pipelines.Audience\n", "", 1, "the document has no type"),
     "an empty document": ("people", AUDIENCE, "", 1, "the document is empty"),
 }
+NOTIFIER = "type: zeotap_pipelines.Notifier\nattributes:\n  name: team\n  webhook: PROJECT_WEBHOOK\n"
+WRONG_NOTIFIERS = {
+    "an unknown sync": (
+        "  syncs: [people_to_group, people_to_grp]\n",
+        5,
+        "sync 'people_to_grp' does not exist; did you",
+    ),
+    "a webhook in place of a variable": ("https://hooks.example.com/s3cr3t-canary", 4, "the name of an environment"),
+    "a look too often": ("  every: 0\n", 5, "every 0 is out of range"),
+}
 ONE_MORE = {
+    "two notifiers of one name": (NOTIFIER, "'team' is declared twice"),
     "two syncs at one address": (GROUP_SYNC.replace(SYNC, "twin"), "both write to kognitiv/main/"),
     "two syncs of one name": (GROUP_SYNC.replace("ACTIVE-90D", "OTHER"), "'people_to_group' is declared twice"),
     "two audiences of one name": (AUDIENCE, "'people' is declared twice"),
@@ -109,10 +183,23 @@ def test_a_mistake_is_one_sentence_with_file_and_line(project: Project, mistake:
     assert "\n" not in sentence and "canary" not in sentence and "pydantic" not in sentence
 
 
+@pytest.mark.parametrize("mistake", WRONG_NOTIFIERS)
+def test_a_mistake_in_a_notifier_is_one_sentence_too(project: Project, mistake: str) -> None:
+    wrong, line, says = WRONG_NOTIFIERS[mistake]
+    text = NOTIFIER + wrong if wrong.startswith(" ") else NOTIFIER.replace("PROJECT_WEBHOOK", wrong)
+    project.declare("team", text)
+    with pytest.raises(DeclarationError) as found:
+        project.load()
+    sentence = str(found.value)
+    assert sentence.startswith(f"{project.module}/defs/team/defs.yaml:{line}: ") and says in sentence
+    assert "\n" not in sentence and "canary" not in sentence
+
+
 @pytest.mark.parametrize("mistake", ONE_MORE)
 def test_what_is_declared_twice_is_refused_naming_both_places(project: Project, mistake: str) -> None:
     document, says = ONE_MORE[mistake]
     project.declare("more", document)
+    project.declare("notifier", NOTIFIER)
     with pytest.raises(DeclarationError, match=rf"^{project.module}/defs/\w+/defs\.yaml:3: .*defs\.yaml:\d+") as found:
         project.load()
     assert says in str(found.value) and "/more/defs.yaml" in str(found.value)
@@ -156,6 +243,16 @@ def test_the_types_are_named_after_the_package() -> None:
     assert all(getattr(zeotap_pipelines, name) is getattr(components, name) for name in components.__all__)
 
 
+def test_the_commented_lines_of_an_audience_s_example_are_valid(project: Project) -> None:
+    example = dedent(_AudienceExample.text).format(type="zeotap_pipelines.Audience", name="example")
+    head, _, commented = example.partition("  # Each is on")
+    lines = [line.replace("# ", "", 1) for line in commented.splitlines()[1:]]
+    project.declare("example", "\n".join([head, *lines]))
+    sensors = {sensor.name for sensor in project.load().get_repository_def().sensor_defs}
+    assert sensors == {"example_watch", "default_automation_condition_sensor"}
+    assert [one.name for one in project.load().get_repository_def().schedule_defs] == ["example_schedule"]
+
+
 @pytest.fixture
 def tool(project: Project, tmp_path: Path) -> Iterator[Tool]:
     (project.package / "definitions.py").write_text(DEFINITIONS)
@@ -188,7 +285,7 @@ def test_dagster_s_own_commands_know_the_types_and_find_the_mistakes(project: Pr
     status, said = tool("list", "components", "--package", "zeotap_pipelines")
     assert status == 0 and all(f"zeotap_pipelines.{name}" in said for name in components.__all__)
 
-    for name in sorted(set(components.__all__) & {"Audience", "KognitivGroupSync"}):
+    for name in sorted(set(components.__all__) & {"Audience", "KognitivGroupSync", "Notifier"}):
         status, said = tool("scaffold", "defs", f"zeotap_pipelines.{name}", f"my_{name.lower()}")
         assert status == 0, said
         assert (

@@ -6,6 +6,7 @@ from .connection import DuckDBWarehouse
 from .crowdtwist import CrowdTwistActivitySync, CrowdTwistConnection, CrowdTwistUserSync
 from .kognitiv import KognitivConnection, KognitivGroupSync
 from .moengage import MoEngageCohortSync, MoEngageConnection
+from .notifier import Notifier
 
 __all__ = [
     "AgillicConnection",
@@ -21,4 +22,5 @@ __all__ = [
     "KognitivGroupSync",
     "MoEngageCohortSync",
     "MoEngageConnection",
+    "Notifier",
 ]

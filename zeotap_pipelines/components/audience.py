@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from functools import cache
-from typing import Annotated, Literal
+from pathlib import Path
+from typing import Annotated, Literal, Self
 from zoneinfo import ZoneInfo
 
 import dagster as dg
+from pydantic import BaseModel, PrivateAttr
 
 from .. import audience as core
 from ..assets import snapshot_asset
 from ..errors import FixDeclaration
+from ..watching import Watch
+from .automation import Freshness, Schedule, WatchSettings, wrong_cron
 from .connection import DuckDBWarehouse, Name
 from .declaration import Declaration, catalog, refer
 from .scaffolding import Example
@@ -55,6 +59,14 @@ class _AudienceExample(Example):
             from purchases
             where purchased_on >= $start - interval 89 days and purchased_on < $end
             group by customer_id
+          # Each is on unless it says enabled: false, and the audience runs by hand where none is given.
+          # schedule:
+          #   cron: "0 6 * * *"
+          # watch:
+          #   row_count: purchases
+          # freshness:
+          #   fail_after_hours: 48
+          # follow: true
         """
 
 
@@ -87,8 +99,22 @@ class Audience(Declaration):
             json_schema_extra={"enum": HISTORIES},
         ),
     ] = "as_of"
+    schedule: Annotated[
+        Schedule | None, dg.Resolver.default(description="Runs the chain for the newest partition at certain times")
+    ] = None
+    watch: Annotated[
+        WatchSettings | None, dg.Resolver.default(description="Runs the chain when the source has changed")
+    ] = None
+    follow: Annotated[bool, dg.Resolver.default(description="Diffs and syncs follow the snapshot, whoever made it")] = (
+        False
+    )
+    freshness: Annotated[
+        Freshness | None, dg.Resolver.default(description="How long ago it may have been delivered")
+    ] = None
     description: str | None = None
     owners: Annotated[list[str], dg.Resolver.default(description="E-mail addresses or team:name")] = []
+
+    _root: Path = PrivateAttr(default=Path())
 
     def definition(self) -> core.Audience:
         """Return the audience as the core knows it."""
@@ -115,8 +141,39 @@ class Audience(Declaration):
             raise self.error("end", says=f"end {self.end} is not after start {self.start}")
         return found
 
+    def watched(self) -> tuple[WatchSettings, Watch]:
+        """Return what is watched of the source, and how."""
+        assert self.watch is not None
+        return self.watch, self.watch.watch(self._root)
+
+    def freshness_policy(self) -> dg.FreshnessPolicy | None:
+        """Return how fresh the snapshot and the syncs have to be; None where it is unsaid."""
+        return self.freshness.policy(self.partitions) if self.freshness else None
+
+    def check_automation(self) -> None:
+        """Raise DeclarationError, naming the line, for a schedule, a watch or a freshness that can't be."""
+        if self.schedule and (says := wrong_cron(self.schedule.cron, self.timezone)):
+            raise self.error("schedule", "cron", says=says)
+        found = {
+            "watch": self.watch.wrong() if self.watch else None,
+            "freshness": self.freshness.wrong(self.partitions) if self.freshness else None,
+        }
+        for block, wrong in found.items():
+            if wrong:
+                field, says = wrong
+                raise self.error(*filter(None, (block, field)), says=f"{block}: {says}")
+
     def definitions(self, context: dg.ComponentLoadContext) -> dg.Definitions:
         """Return the snapshot asset."""
         catalog(context, Audience)
         refer(self, "source", catalog(context, DuckDBWarehouse))
+        self.partitioning()
+        self.check_automation()
         return dg.Definitions(assets=[snapshot_asset(self)])
+
+    @classmethod
+    def load(cls, attributes: BaseModel | None, context: dg.ComponentLoadContext) -> Self:
+        """Return the audience, knowing the project that it is declared in."""
+        self = super().load(attributes, context)
+        self._root = context.project_root
+        return self

@@ -47,7 +47,8 @@ def _variable(context: dg.ResolutionContext, value: str) -> str:
     return value
 
 
-def _secret(description: str) -> Any:
+def secret_of(description: str) -> Any:
+    """Return the attribute type of a secret: the name of the environment variable that holds it."""
     says = f"Name of the environment variable that holds it. {description}"
     schema = {"pattern": VARIABLE}
     resolver = dg.Resolver(
@@ -143,7 +144,9 @@ def declared(connection: type[Connection]) -> type[ConnectionDeclaration]:
         description = info.description or ""
         default = ... if info.is_required() else info.get_default(call_default_factory=True)
         if field in hidden:
-            secret, text = (_secret(description), str) if default is ... else (_secret(description) | None, str | None)
+            secret, text = (
+                (secret_of(description), str) if default is ... else (secret_of(description) | None, str | None)
+            )
             annotations[field] = secret
             resource[field] = (text, Field(default, description=f"Environment variable of: {description}"))
         else:

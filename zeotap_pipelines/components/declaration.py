@@ -99,6 +99,8 @@ class Declaration(dg.Component, dg.Model, dg.Resolvable):
                 where = place(context.source_position_tree, (*context.path, field))
                 if isinstance(invalid := error.__cause__ or error.__context__, ValidationError):
                     raise DeclarationError(f"{where}: {field}: {reason(invalid)}") from None
+                if isinstance(value, str) and "has no attribute 'model_dump'" in str(error):
+                    raise DeclarationError(f"{where}: {field} takes settings, one a line, and not a text") from None
                 raise DeclarationError(f"{where}: {str(error).strip().splitlines()[-1].strip()}") from None
         return cls(**values)
 
@@ -127,12 +129,16 @@ def catalog(context: dg.ComponentLoadContext, kind: type[D]) -> dict[str, D]:
 
 def refer(user: Declaration, field: str, known: dict[str, D]) -> D:
     """Return the declaration that the attribute *field* of *user* names; raise DeclarationError where there is none."""
-    name = getattr(user, field)
+    return refer_to(user, (field,), field, getattr(user, field), known)
+
+
+def refer_to(user: Declaration, path: tuple[str | int, ...], kind: str, name: str, known: dict[str, D]) -> D:
+    """Return the declaration called *name*, which *user* names at *path* as a *kind* of thing."""
     if name in known:
         return known[name]
     close = get_close_matches(name, known, 1)
     hint = f"did you mean {close[0]!r}?" if close else f"declared are: {', '.join(sorted(known)) or 'none'}"
-    raise user.error(field, says=f"{field} {name!r} does not exist; {hint}")
+    raise user.error(*path, says=f"{kind} {name!r} does not exist; {hint}")
 
 
 def place(tree: SourcePositionTree | None, path: Iterable[str | int]) -> str:

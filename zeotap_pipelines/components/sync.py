@@ -93,6 +93,9 @@ class Sync(Declaration):
     wait_for_account: Annotated[
         float, dg.Resolver.default(description="Seconds to wait while another sync speaks to the same account")
     ] = 600.0
+    automatic: Annotated[
+        bool, dg.Resolver.default(description="false: only by hand, whatever starts the audience's chain")
+    ] = True
     description: str | None = None
     owners: Annotated[list[str], dg.Resolver.default(description="E-mail addresses or team:name")] = []
 

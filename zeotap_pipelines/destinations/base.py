@@ -268,12 +268,13 @@ def safe_url(value: str) -> str:
         raise ValueError("write the address with its protocol, for example https://api.example.com")
     if parts.username or parts.password or parts.query or parts.fragment:
         raise ValueError("the address must hold no credentials, query or fragment")
-    if parts.scheme == "http" and not _loopback(parts.hostname):
+    if parts.scheme == "http" and not loopback(parts.hostname):
         raise ValueError("credentials travel over https only; http is allowed for this machine itself")
     return value.rstrip("/")
 
 
-def _loopback(host: str) -> bool:
+def loopback(host: str) -> bool:
+    """Return whether *host* is this very machine."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:

@@ -52,13 +52,7 @@ def copy_query(
     metadata: Mapping[str, str],
 ) -> None:
     """Write the rows of *query*, which uses any of *parameters*, to *path* as Parquet."""
-    try:
-        statements = connection.extract_statements(query)
-    except duckdb.Error as error:
-        raise FixQuery(first_line(error)) from error
-    if len(statements) != 1 or statements[0].type != duckdb.StatementType.SELECT:
-        raise FixQuery("the query must be one SELECT statement")
-    used = statements[0].named_parameters
+    used = _select(connection, query).named_parameters
     if unknown := sorted(used - parameters.keys()):
         raise FixQuery(f"the query uses ${unknown[0]}; it may use {', '.join('$' + name for name in parameters)}")
     footer = ", ".join(f"{name}: {literal(value)}" for name, value in metadata.items())
@@ -79,6 +73,18 @@ def _exact(connection: duckdb.DuckDBPyConnection, query: str, bound: Mapping[str
         return query
     casts = ", ".join(f"CAST({name} AS DECIMAL(38, 0)) AS {name}" for name in wide)
     return f"SELECT * REPLACE ({casts}) FROM (\n{query}\n)"
+
+
+def only_value(connection: duckdb.DuckDBPyConnection, query: str) -> Any:
+    """Return the one value that *query* gives. Raises FixQuery where it gives another number of them."""
+    _select(connection, query)
+    try:
+        found = rows(connection, query)
+    except duckdb.Error as error:
+        raise FixQuery(first_line(error)) from error
+    if len(found) != 1 or len(found[0]) != 1:
+        raise FixQuery(f"the query must give one value; it gives {len(found)} rows")
+    return found[0][0]
 
 
 @contextmanager
@@ -154,6 +160,17 @@ def first_line(error: BaseException) -> str:
     """Return the sentence of a DuckDB error without the excerpt of the query that follows it."""
     lines = [line for line in str(error).splitlines() if line.strip()]
     return lines[0][:300] if lines else type(error).__name__
+
+
+def _select(connection: duckdb.DuckDBPyConnection, query: str) -> duckdb.Statement:
+    """Return *query* as the one SELECT that it must be."""
+    try:
+        statements = connection.extract_statements(query)
+    except duckdb.Error as error:
+        raise FixQuery(first_line(error)) from error
+    if len(statements) != 1 or statements[0].type != duckdb.StatementType.SELECT:
+        raise FixQuery("the query must be one SELECT statement")
+    return statements[0]
 
 
 def _held(error: BaseException) -> bool:

@@ -1,0 +1,1 @@
+"""What starts the chains without a person, and what tells one: schedules, watches, conditions, notices."""

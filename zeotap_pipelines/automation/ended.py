@@ -1,0 +1,113 @@
+"""What the runs in Dagster's event log meant for each sync."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+import dagster as dg
+
+from ..notices import Ended, reason
+
+ENDS: tuple[Literal[dg.DagsterEventType.RUN_SUCCESS, dg.DagsterEventType.RUN_FAILURE], ...] = (
+    dg.DagsterEventType.RUN_SUCCESS,
+    dg.DagsterEventType.RUN_FAILURE,
+)
+"""How a run ends that says something of its syncs. A run that somebody terminated says nothing."""
+
+TOLD = {
+    dg.DagsterEventType.ASSET_MATERIALIZATION_PLANNED,
+    dg.DagsterEventType.ASSET_MATERIALIZATION,
+    dg.DagsterEventType.ASSET_CHECK_EVALUATION,
+    dg.DagsterEventType.STEP_FAILURE,
+    dg.DagsterEventType.STEP_SUCCESS,
+}
+PARTITION, LAST_OF_RANGE = "dagster/partition", "dagster/asset_partition_range_end"
+
+
+def recently(instance: dg.DagsterInstance, since: float, *, limit: int) -> tuple[int, int]:
+    """
+    Return the places in the log right before the runs that ended after *since*, and of the newest of them.
+
+    *since* is in seconds since 1970. No more than about *limit* runs lie between the two.
+    """
+    first, last = [], []
+    for kind in ENDS:
+        newest = instance.fetch_run_status_changes(kind, limit=1).records
+        last += [record.storage_id for record in newest]
+        wanted = dg.RunStatusChangeRecordsFilter(kind, after_timestamp=since)
+        records = instance.fetch_run_status_changes(wanted, limit=limit).records
+        first += [record.storage_id for record in records[-1:]]
+    end = max(last, default=0)
+    return min(first, default=end + 1) - 1, end
+
+
+def ended_since(instance: dg.DagsterInstance, after: int, *, limit: int) -> Iterator[tuple[int, list[Ended]]]:
+    """Yield, in the log's order, the places of the *limit* runs that ended after *after*, and what they meant."""
+    found: list[tuple[int, str, float]] = []
+    seen_up_to: list[int] = []
+    for kind in ENDS:
+        wanted = dg.RunStatusChangeRecordsFilter(kind, after_storage_id=after)
+        records = instance.fetch_run_status_changes(wanted, limit=limit, ascending=True).records
+        found += [(record.storage_id, record.event_log_entry.run_id, record.timestamp) for record in records]
+        if len(records) == limit:
+            seen_up_to.append(records[-1].storage_id)
+    for place, run, at in sorted(found)[:limit]:
+        if seen_up_to and place > min(seen_up_to):
+            return  # Beyond that one kind was read further than the other.
+        yield place, list(_of(instance, run, datetime.fromtimestamp(at, UTC)))
+
+
+def _of(instance: dg.DagsterInstance, run_id: str, at: datetime) -> Iterator[Ended]:
+    """Yield what a run that ended meant for each sync that it was to deliver."""
+    run = instance.get_run_by_id(run_id)
+    if run is None:  # Deleted meanwhile.
+        return
+    events = [entry.dagster_event for entry in instance.all_logs(run_id, of_type=TOLD) if entry.dagster_event]
+    asked_for = run.tags.get(LAST_OF_RANGE) or run.tags.get(PARTITION) or ""
+    planned = {event.asset_key for event in events if event.is_asset_materialization_planned}
+    for sync in sorted(key.path[-1] for key in planned if key is not None and key.path[0] == "syncs"):
+        key = dg.AssetKey(["syncs", sync])
+        green = [event.partition or "" for event in events if event.is_step_materialization and event.asset_key == key]
+        failures = {event.step_key: event for event in events if event.is_step_failure}
+        done = any(event.is_step_success and event.step_key == f"syncs__{sync}" for event in events)
+        # A step that ended well without a green partition: what is left is asked later, and nothing has failed.
+        failed = f"syncs__{sync}" in failures or (run.status is dg.DagsterRunStatus.FAILURE and not done)
+        yield Ended(
+            sync,
+            run_id,
+            at,
+            failed,
+            partition=asked_for,
+            delivered=max(green, default=None),
+            why=_why(sync, failures, events) if failed else "",
+        )
+
+
+def _why(sync: str, failures: dict[str | None, dg.DagsterEvent], events: list[dg.DagsterEvent]) -> str:
+    """Return why a sync failed: its own step's reason, its diff's, the snapshot's, or that the run died."""
+    diff = dg.AssetKey(["diffs", sync])
+    stopped = [
+        evaluation.check_name
+        for event in events
+        if event.event_type == dg.DagsterEventType.ASSET_CHECK_EVALUATION
+        for evaluation in [event.asset_check_evaluation_data]
+        if evaluation.asset_key == diff
+        and not evaluation.passed
+        and evaluation.blocking
+        and evaluation.severity is dg.AssetCheckSeverity.ERROR
+    ]
+    snapshots = [step for step in failures if step and step.startswith("snapshots__")]
+    for step in (f"syncs__{sync}", f"diffs__{sync}", *snapshots):
+        if step not in failures:
+            continue
+        if step.startswith("diffs__") and stopped:
+            return f"the plan was stopped by {', '.join(sorted(stopped))} and waits for an approval"
+        return reason(_said(failures[step].step_failure_data))
+    return "the run ended before its time"
+
+
+def _said(failure: Any) -> str:
+    described = failure.user_failure_data and failure.user_failure_data.description
+    return str(described or "")
