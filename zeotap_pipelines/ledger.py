@@ -105,7 +105,19 @@ class Ledger:
         return self.file.exists()
 
     def journal(self) -> Journal:
-        """Open the journal to append to it. The account's lock must be held."""
+        """
+        Open the journal to append to it. The account's lock must be held.
+
+        A ledger that once had one always has one. Raises RepairState where it is
+        missing: what it held may have been asked.
+        """
+        if self.exists() and not self.journal_file.exists():
+            with self.reading() as connection:
+                if rows(connection, "SELECT 1 FROM meta WHERE key = 'journal'"):
+                    raise RepairState(
+                        f"the journal {self.journal_file} is missing, and with it what was asked last: put it back; "
+                        f"if it is lost, move {self.file.name} away too and adopt what the target holds (zeotap adopt)"
+                    )
         return Journal(self.journal_file, self.state.witness)
 
     def fold(self, journal: Journal) -> None:

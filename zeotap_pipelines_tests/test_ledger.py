@@ -120,6 +120,19 @@ def test_a_damaged_plan_is_said_so(world: World, how: str) -> None:
     assert world.held == set()
 
 
+def test_without_its_journal_nobody_knows_what_was_asked_and_nothing_is(world: World) -> None:
+    world.deliver(["1"])
+    with world.dying(nth(1, "answered")):
+        world.deliver(["1", "2"], day(1))
+    aside = world.ledger.journal_file.rename(world.ledger.journal_file.with_suffix(".aside"))
+    for _ in range(2):  # Nor does refusing make a new one.
+        with pytest.raises(RepairState, match=r"journal\.jsonl is missing"):
+            world.deliver(["1", "2", "3"], day(2))
+    aside.rename(world.ledger.journal_file)
+    world.deliver(["1", "2", "3"], day(2))
+    assert world.told() == [("1", "in"), ("2", "in"), ("3", "in")]
+
+
 def test_a_damaged_plan_that_the_journal_needs_is_said_so(world: World) -> None:
     with world.dying(nth(2, "answered")):
         world.deliver(["1", "2"])
