@@ -31,11 +31,10 @@ from .state import State, replacing
 NO_ANSWER = "asked, and no answer is known"
 
 
-def fold(connection: duckdb.DuckDBPyConnection, target: Target, state: State, journal: Path, journal_id: str) -> None:
-    """Move what *journal* says into ``told``, ``meta`` and ``movements``, in one transaction, once."""
+def fold(connection: duckdb.DuckDBPyConnection, target: Target, state: State, journal_id: str) -> None:
+    """Move what the journal's `words` say into ``told``, ``meta`` and ``movements``, in one transaction, once."""
     if rows(connection, "SELECT 1 FROM meta WHERE key = 'journal' AND value = ?", [journal_id]):
         return
-    _words(connection, target, state, journal)
     rows(connection, "BEGIN")
     try:
         rows(connection, _MOVED.format(key=key(target, target.identity, "name", "value"), event=_sql(target.event)))
@@ -59,11 +58,8 @@ def fold(connection: duckdb.DuckDBPyConnection, target: Target, state: State, jo
         rows(connection, f"DROP TABLE IF EXISTS temp.{table}")
 
 
-def outcomes(
-    connection: duckdb.DuckDBPyConnection, target: Target, state: State, journal: Path, journal_id: str
-) -> None:
-    """Write what became of every operation in *journal*, one Parquet file per sync, partition, run and fold."""
-    _words(connection, target, state, journal)
+def outcomes(connection: duckdb.DuckDBPyConnection, state: State, journal_id: str) -> None:
+    """Write what the journal's `words` say of every operation, one Parquet file per sync, partition, run and fold."""
     runs = rows(
         connection,
         """
@@ -86,10 +82,10 @@ def outcomes(
 
 def set_meta(connection: duckdb.DuckDBPyConnection, **values: str | None) -> None:
     """Remember *values* by name; None forgets one."""
-    for name, value in values.items():
-        rows(connection, "DELETE FROM meta WHERE key = ?", [name])
-        if value is not None:
-            rows(connection, "INSERT INTO meta VALUES (?, ?)", [name, value])
+    rows(connection, "DELETE FROM meta WHERE key IN (SELECT unnest(?::VARCHAR[]))", [list(values)])
+    kept = {name: value for name, value in values.items() if value is not None}
+    insert = "INSERT INTO meta SELECT unnest(?::VARCHAR[]), unnest(?::VARCHAR[])"
+    rows(connection, insert, [list(kept), list(kept.values())])
 
 
 def move(connection: duckdb.DuckDBPyConnection, what: str, now: datetime) -> None:
@@ -100,8 +96,8 @@ def move(connection: duckdb.DuckDBPyConnection, what: str, now: datetime) -> Non
     set_meta(connection, generation=str(generation))
 
 
-def _words(connection: duckdb.DuckDBPyConnection, target: Target, state: State, journal: Path) -> None:
-    """Make the temporary table ``words``: every operation in the journal, with the last word on it."""
+def words(connection: duckdb.DuckDBPyConnection, target: Target, state: State, journal: Path) -> None:
+    """Make the temporary tables ``lines`` of *journal*, and ``words``: every operation in it with the last word."""
     columns = ", ".join(f"{identifier(name)}: {literal(kind)}" for name, kind in COLUMNS.items())
     options = f"format = 'newline_delimited', columns = {{{columns}}}, maximum_object_size = 268435456"
     scan = f"read_json({literal(str(journal))}, {options})"
@@ -115,9 +111,9 @@ def _words(connection: duckdb.DuckDBPyConnection, target: Target, state: State, 
     if not plans:
         plans = f"SELECT NULL::VARCHAR AS plan, {_NOTHING} WHERE false"
     unanswered = Fate.IN_DOUBT if target.event else Fate.DEFERRED
-    words = _WORDS.format(plans=plans, unanswered=literal(unanswered), no_answer=literal(NO_ANSWER))
+    query = _WORDS.format(plans=plans, unanswered=literal(unanswered), no_answer=literal(NO_ANSWER))
     try:
-        rows(connection, words)
+        rows(connection, query)
     except duckdb.Error as error:
         raise RepairState(
             f"a plan that the journal {journal} refers to is damaged: restore {state.root}/diffs ({first_line(error)})"

@@ -16,21 +16,19 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
 import duckdb
-import tenacity
 
 from . import fold
 from .destinations.base import Target
-from .engines.duckdb import first_line, memory, opened, rows
+from .engines.duckdb import attached, first_line, memory, opened, rows
 from .errors import RepairState
 from .journal import Journal, read_id
 from .model import Address
-from .naming import literal
 from .state import State, folder, replacing
 
 SCHEMA_VERSION = 1
@@ -132,9 +130,10 @@ class Ledger:
         journal.flush()
         try:
             with self.writing() as connection:
-                fold.outcomes(connection, self.target, self.state, self.journal_file, journal.id)
+                fold.words(connection, self.target, self.state, self.journal_file)
+                fold.outcomes(connection, self.state, journal.id)
                 self.state.witness("outcomes")
-                fold.fold(connection, self.target, self.state, self.journal_file, journal.id)
+                fold.fold(connection, self.target, self.state, journal.id)
         except duckdb.Error as error:
             raise RepairState(f"the ledger {self.file} can't be written: {first_line(error)}") from error
         self.state.witness("folded")
@@ -159,26 +158,26 @@ class Ledger:
         What the journal holds is folded into a copy, so that a sync that is under way
         is not disturbed.
         """
-        with memory(folder(self.state.root / "spill")) as connection:
-            tail = self.journal_file.read_bytes() if self.journal_file.exists() else b""
-            if not self.file.exists():
-                rows(connection, SCHEMA)
-                attached = False
+        tail = self.journal_file.read_bytes() if self.journal_file.exists() else b""
+        with memory(folder(self.state.root / "spill")) as connection, ExitStack() as stack:
+            if self.file.exists():
+                ledger = stack.enter_context(attached(connection, self.file))
+                self._check(connection, f"{ledger}.")
             else:
-                _attach(connection, self.file)
-                self._check(connection, "ledger.")
-                attached = True
-            if tail.count(b"\n") > 1 and self._unfolded(connection, attached):
-                if attached:
+                rows(connection, SCHEMA)
+                ledger = None
+            if tail.count(b"\n") > 1 and self._unfolded(connection, ledger):
+                if ledger:
                     for table in TABLES:
-                        rows(connection, f"CREATE TABLE {table} AS FROM ledger.{table}")
-                    rows(connection, "DETACH ledger")
+                        rows(connection, f"CREATE TABLE {table} AS FROM {ledger}.{table}")
+                    stack.close()
                 with _copied(tail, self.state) as copy:
                     journal = read_id(copy)
                     assert journal is not None
-                    fold.fold(connection, self.target, self.state, copy, journal)
-            elif attached:
-                rows(connection, "USE ledger")
+                    fold.words(connection, self.target, self.state, copy)
+                    fold.fold(connection, self.target, self.state, journal)
+            elif ledger:
+                rows(connection, f"USE {ledger}")
             yield connection
 
     def standing(self, connection: duckdb.DuckDBPyConnection) -> Standing:
@@ -241,10 +240,10 @@ class Ledger:
             rows(connection, "COMMIT")
         return len(found)
 
-    def _unfolded(self, connection: duckdb.DuckDBPyConnection, attached: bool) -> bool:
-        if not attached:
+    def _unfolded(self, connection: duckdb.DuckDBPyConnection, ledger: str | None) -> bool:
+        if ledger is None:
             return True
-        done = rows(connection, "SELECT value FROM ledger.meta WHERE key = 'journal'")
+        done = rows(connection, f"SELECT value FROM {ledger}.meta WHERE key = 'journal'")
         return [(read_id(self.journal_file),)] != done
 
     def _prepare(self, connection: duckdb.DuckDBPyConnection) -> None:
@@ -275,23 +274,6 @@ def _copied(journal: bytes, state: State) -> Iterator[Path]:
         file.write(journal[: journal.rfind(b"\n") + 1])
         file.flush()
         yield Path(file.name)
-
-
-def _attach(connection: duckdb.DuckDBPyConnection, file: Path) -> None:
-    """Attach the ledger read-only, waiting while a sync folds."""
-
-    def held(error: BaseException) -> bool:
-        return isinstance(error, duckdb.IOException) and "lock" in str(error).lower()
-
-    try:
-        tenacity.Retrying(
-            retry=tenacity.retry_if_exception(held),
-            wait=tenacity.wait_random_exponential(multiplier=0.02, max=0.5),
-            stop=tenacity.stop_after_delay(120),
-            reraise=True,
-        )(rows, connection, f"ATTACH {literal(str(file))} AS ledger (READ_ONLY)")
-    except duckdb.Error as error:
-        raise RepairState(f"the ledger {file} can't be read: {first_line(error)}") from error
 
 
 def _moment(text: str | None) -> datetime | None:

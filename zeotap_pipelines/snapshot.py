@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from datetime import datetime
+from functools import cached_property, lru_cache
 from pathlib import Path
 
 import duckdb
@@ -25,19 +27,39 @@ class Snapshot:
     """
     The frozen rows of an audience at one partition.
 
-    *columns* maps names to SQL types; *null_keys* and *repeated_keys* count rows
-    whose key is incomplete, and rows beyond the first of their key. *kept* says
-    that an earlier attempt of the same run had written it.
+    *columns* maps names to SQL types, *key* names those that identify a row. *kept*
+    says that an earlier attempt of the same run had written it.
     """
 
     path: Path
     rows: int
-    null_keys: int
-    repeated_keys: int
     columns: Mapping[str, str]
+    key: tuple[str, ...]
     digest: str
     taken_at: datetime
     kept: bool = False
+
+    @property
+    def null_keys(self) -> int:
+        """How many rows have an incomplete key."""
+        return self._counted[0]
+
+    @property
+    def repeated_keys(self) -> int:
+        """How many rows there are beyond the first of their key."""
+        return self.rows - self._counted[0] - self._counted[1]
+
+    @cached_property
+    def _counted(self) -> tuple[int, int]:
+        key = ", ".join(identifier(name) for name in self.key)
+        null = " OR ".join(f"{identifier(name)} IS NULL" for name in self.key)
+        query = f"""
+            SELECT count(*) FILTER ({null}), count(DISTINCT ({key})) FILTER (NOT ({null}))
+            FROM read_parquet({literal(str(self.path))})
+        """
+        with _readable(self.path), memory() as connection:
+            [(null_keys, different)] = rows(connection, query)
+        return int(null_keys), int(different)
 
 
 def take(
@@ -74,7 +96,7 @@ def take(
             taken = _read(audience, draft)
         except FixQuery as error:
             raise FixQuery(f"audience {audience.name}, partition {partition}: {error}") from error
-    return Snapshot(**{**taken.__dict__, "path": path})
+    return replace(taken, path=path)
 
 
 def read(audience: Audience, partition: Partition, state: State) -> Snapshot:
@@ -85,36 +107,49 @@ def read(audience: Audience, partition: Partition, state: State) -> Snapshot:
     return _read(audience, path)
 
 
-def content_digest(path: Path) -> str:
-    """Return the digest that names a file's content."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()[:32]
+@dataclass(frozen=True)
+class _File:
+    """A file's content, as far as the file system tells it apart from another."""
+
+    path: Path = field(compare=False)
+    number: int
+    size: int
+    modified: int
+
+    @classmethod
+    def at(cls, path: Path) -> _File:
+        found = path.stat()
+        return cls(path, found.st_ino, found.st_size, found.st_mtime_ns)
 
 
 def _read(audience: Audience, path: Path, *, kept: bool = False) -> Snapshot:
-    scan = f"read_parquet({literal(str(path))})"
-    try:
-        with memory() as connection:
-            columns = {name: sql_type for name, sql_type, *_ in rows(connection, f"DESCRIBE SELECT * FROM {scan}")}
-            if missing := [name for name in audience.key if name not in columns]:
-                raise FixQuery(
-                    f"the query returns no column {missing[0]!r}, which is its key; it has {', '.join(columns)}"
-                )
-            key = ", ".join(identifier(name) for name in audience.key)
-            null = " OR ".join(f"{identifier(name)} IS NULL" for name in audience.key)
-            [(count, nulls, different)] = rows(
-                connection,
-                f"""
-                SELECT count(*), count(*) FILTER ({null}), count(DISTINCT ({key})) FILTER (NOT ({null})) FROM {scan}
-                """,
-            )
-    except duckdb.Error as error:
-        raise RepairState(f"the snapshot {path} can't be read, take it again: {first_line(error)}") from error
+    count, columns, digest = _described(_File.at(path))
+    if missing := [name for name in audience.key if name not in columns]:
+        raise FixQuery(f"the query returns no column {missing[0]!r}, which is its key; it has {', '.join(columns)}")
     footer = _footer(path)
     if "taken_at" not in footer:
         raise RepairState(f"{path} is no snapshot that was taken here: take it again")
     taken_at = datetime.fromisoformat(footer["taken_at"])
-    return Snapshot(path, count, nulls, count - nulls - different, columns, content_digest(path), taken_at, kept)
+    return Snapshot(path, count, columns, audience.key, digest, taken_at, kept)
+
+
+@lru_cache(maxsize=16)
+def _described(file: _File) -> tuple[int, Mapping[str, str], str]:
+    """Return the number of rows, the columns with their SQL types, and the digest that names the content."""
+    scan = f"read_parquet({literal(str(file.path))})"
+    with _readable(file.path), memory() as connection:
+        columns = {name: sql_type for name, sql_type, *_ in rows(connection, f"DESCRIBE SELECT * FROM {scan}")}
+        [(count,)] = rows(connection, f"SELECT count(*) FROM {scan}")
+    with file.path.open("rb") as content:
+        return int(count), columns, hashlib.file_digest(content, "sha256").hexdigest()[:32]
+
+
+@contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except duckdb.Error as error:
+        raise RepairState(f"the snapshot {path} can't be read, take it again: {first_line(error)}") from error
 
 
 def _footer(path: Path) -> dict[str, str]:

@@ -31,6 +31,7 @@ from pydantic import Field, SecretStr
 
 from ..auth import ClientCredentials
 from ..errors import FixConnection, FixDeclaration, FixTarget, TryAgainLater, ZeotapError
+from ..mapping import trimmed
 from ..model import Batch, Call, Conversation, Fate, Halt, Outcome, Question, Receipt, Task, Unanswered
 from ..naming import segment
 from .agillic_tasks import COMPLETED, FAILED, anonymous, attributed, standing, task_id, waits
@@ -155,7 +156,7 @@ class AgillicTarget(Target):
 
     def invalid(self) -> Iterable[tuple[str, str]]:
         """Set aside rows without an e-mail address, whatever the recipient id field."""
-        yield "EMAIL is empty, and Agillic requires it", "({EMAIL} IS NULL OR trim({EMAIL}) = '')"
+        yield "EMAIL is empty, and Agillic requires it", f"({{EMAIL}} IS NULL OR {trimmed('{EMAIL}')} = '')"
 
     def odd(self) -> Iterable[tuple[str, str]]:
         """Warn about e-mail addresses that aren't any."""

@@ -1,19 +1,22 @@
 """
 DuckDB: the embedded engine, and a source.
 
-A connection for work is in memory and private to the call: any number of
-processes may have one. Files are opened read-only wherever they are only read,
-and for as short as possible, since one writer keeps every other process out.
+A connection for work has a catalogue and temporary tables that are private to the
+call. Files are opened read-only wherever they are only read, and for as short as
+possible, since one writer keeps every other process out. What runs a user's SQL or
+writes to a file has an instance of its own.
 """
 
 from __future__ import annotations
 
+import itertools
+import os
 import threading
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import duckdb
 import tenacity
@@ -21,6 +24,8 @@ import tenacity
 from ..errors import FixQuery, RepairState, TryAgainLater
 from ..naming import identifier, literal
 from ..stopping import attended
+
+T = TypeVar("T")
 
 
 class Source(Protocol):
@@ -94,20 +99,7 @@ def opened(database: Path, *, read_only: bool, wait: float = 30.0) -> Iterator[d
 
     Raises TryAgainLater when it holds the file for longer, RepairState when the file is damaged.
     """
-    retrying = tenacity.Retrying(
-        retry=tenacity.retry_if_exception(_held),
-        wait=tenacity.wait_random_exponential(multiplier=0.02, max=0.5),
-        stop=tenacity.stop_after_delay(wait),
-        reraise=True,
-    )
-    try:
-        connection = retrying(duckdb.connect, str(database), read_only=read_only)
-    except duckdb.IOException as error:
-        if _held(error):
-            raise TryAgainLater(f"another process writes to {database}; waited {wait:g} s for it to end") from error
-        raise RepairState(f"{database} can't be opened: {first_line(error)}") from error
-    except duckdb.Error as error:
-        raise RepairState(f"{database} is damaged: {first_line(error)}") from error
+    connection = _patiently(lambda: duckdb.connect(str(database), read_only=read_only), database, wait)
     try:
         configure(connection)
         yield connection
@@ -117,15 +109,103 @@ def opened(database: Path, *, read_only: bool, wait: float = 30.0) -> Iterator[d
 
 @contextmanager
 def memory(spill: Path | None = None) -> Iterator[duckdb.DuckDBPyConnection]:
-    """Open a private in-memory connection; what does not fit into memory is written below *spill*."""
-    connection = duckdb.connect()
+    """
+    Open a connection with an in-memory catalogue of its own; what does not fit into memory is written below *spill*.
+
+    All of a process share one instance: to start another takes longer than most queries.
+    """
+    connection, name = _instance(spill).cursor(), f"catalogue_{next(_numbers)}"
     try:
         configure(connection)
-        if spill is not None:
-            rows(connection, f"SET temp_directory = {literal(str(spill))}")
+        rows(connection, f"ATTACH ':memory:' AS {name}; USE {name}")
         yield connection
     finally:
+        _detach(connection, name)
         connection.close()
+
+
+@contextmanager
+def attached(connection: duckdb.DuckDBPyConnection, database: Path, *, wait: float = 120.0) -> Iterator[str]:
+    """
+    Attach the file *database*, to be read only, and give the name of its catalogue.
+
+    Raises TryAgainLater when another process writes to it for longer than *wait* seconds,
+    RepairState when it is damaged.
+    """
+    name = f"catalogue_{next(_numbers)}"
+    query = f"ATTACH {literal(str(database))} AS {name} (READ_ONLY)"
+    _patiently(lambda: rows(connection, query), database, wait)
+    try:
+        yield name
+    finally:
+        _detach(connection, name)
+
+
+def _detach(connection: duckdb.DuckDBPyConnection, name: str) -> None:
+    with suppress(duckdb.Error):  # It may be the instance that failed: then the next call starts another.
+        # By another connection, since this one may use the catalogue.
+        connection.cursor().execute(f"DETACH {name}")
+
+
+@dataclass(frozen=True)
+class _Instance:
+    """An instance in memory, of the process *process*; a forked child has none of its threads."""
+
+    connection: duckdb.DuckDBPyConnection
+    process: int
+    spill: Path | None
+
+    def serves(self, spill: Path | None) -> bool:
+        if self.process != os.getpid() or spill not in (None, self.spill):
+            return False
+        try:
+            self.connection.cursor().execute("SELECT 1")
+        except duckdb.Error:
+            return False  # What goes fatally wrong in one connection ends them all.
+        return True
+
+
+_instances: list[_Instance] = []
+_starting = threading.Lock()
+_numbers = itertools.count(1)
+
+
+def _instance(spill: Path | None) -> duckdb.DuckDBPyConnection:
+    """Return this process's instance, started where there is none that serves."""
+    with _starting:
+        for found in _instances:
+            if found.serves(spill):
+                return found.connection
+        connection = duckdb.connect()
+        configure(connection)
+        # A file that is replaced within the clock's resolution must not be taken for the one before.
+        rows(connection, "SET enable_external_file_cache = false")
+        if spill is not None:
+            rows(connection, f"SET temp_directory = {literal(str(spill))}")
+        # A parent's instance stays in the list: to close it would wait for threads that are not here.
+        _instances[:] = [
+            _Instance(connection, os.getpid(), spill),
+            *(i for i in _instances if i.process != os.getpid()),
+        ]
+        return connection
+
+
+def _patiently(attempt: Callable[[], T], database: Path, wait: float) -> T:
+    """Return what *attempt* returns, which opens *database*: repeated for *wait* seconds while another holds it."""
+    retrying = tenacity.Retrying(
+        retry=tenacity.retry_if_exception(_held),
+        wait=tenacity.wait_random_exponential(multiplier=0.02, max=0.5),
+        stop=tenacity.stop_after_delay(wait),
+        reraise=True,
+    )
+    try:
+        return retrying(attempt)
+    except duckdb.IOException as error:
+        if _held(error):
+            raise TryAgainLater(f"another process writes to {database}; waited {wait:g} s for it to end") from error
+        raise RepairState(f"{database} can't be opened: {first_line(error)}") from error
+    except duckdb.Error as error:
+        raise RepairState(f"{database} is damaged: {first_line(error)}") from error
 
 
 def configure(connection: duckdb.DuckDBPyConnection) -> None:

@@ -1,0 +1,8 @@
+"""The figures, a file for each kind of work."""
+
+from __future__ import annotations
+
+from ..figure import Figure
+from . import diff, one_by_one
+
+FIGURES: tuple[Figure, ...] = (*diff.FIGURES, *one_by_one.FIGURES)
