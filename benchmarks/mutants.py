@@ -45,14 +45,16 @@ MUTANTS = (
     Mutant(
         "asks before it writes down that it does",
         "conversing.py",
-        "self._journal.asked(self._plan.id, (row for batch in some for row in batch.rows), at.isoformat())",
+        "self._journal.asked(self._plan.id, rows, max(batch.at for batch in batches).isoformat())",
         "pass",
         "owed crashes",
     ),
-    Mutant("an event is asked again after a lost answer", "wire.py", "(trial.event and not unsent)", "False", "wire"),
+    Mutant(
+        "an event is asked again after a lost answer", "calling.py", "(trial.event and not unsent)", "False", "wire"
+    ),
     Mutant(
         "an event is asked again after a 500",
-        "wire.py",
+        "calling.py",
         "if trial.event or trial.failures > self._connection.retries:\n            return False",
         "if trial.failures > self._connection.retries:\n            return False",
         "wire",
@@ -66,14 +68,14 @@ MUTANTS = (
     ),
     Mutant(
         "Retry-After is ignored",
-        "wire.py",
+        "calling.py",
         "    return min(max(0.0, seconds), LONGEST_PAUSE)",
         "    return None",
         "wire",
     ),
     Mutant(
         "a 429 uses up retries",
-        "wire.py",
+        "calling.py",
         "trial.refusals += 1\n",
         "trial.refusals += 1\n"
         "            trial.failures += 1\n"
@@ -81,12 +83,12 @@ MUTANTS = (
         "                return False\n",
         "wire",
     ),
-    Mutant("a redirect is followed", "wire.py", "follow_redirects=False", "follow_redirects=True", "wire"),
+    Mutant("a redirect is an answer", "calling.py", "if 300 <= status < 400:", "if False:", "wire"),
     Mutant(
-        "cookies are kept",
-        "wire.py",
-        "    client.cookies.jar.set_policy(DefaultCookiePolicy(allowed_domains=[]))\n",
-        "",
+        "a failure to fetch a token is one of the call",
+        "calling.py",
+        "trial.sent = request is call",
+        "trial.sent = True",
         "wire",
     ),
     Mutant(

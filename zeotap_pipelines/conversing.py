@@ -5,22 +5,21 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, nullcontext
+from dataclasses import replace
 from datetime import datetime, timedelta
-from itertools import islice
 from weakref import WeakValueDictionary
 
-import pyarrow.parquet as parquet
-
-from .destinations.base import Target, Visit
+from .destinations.base import Visit
 from .discretion import discreet, hush, secrets
 from .errors import ApprovePlan, FixTarget, TryAgainLater, ZeotapError
+from .feed import Feed
 from .journal import Journal
 from .ledger import Standing
 from .limits import Pacer
 from .model import Batch, Change, Fate, Operation, Outcome, Receipt, Verb
+from .owed import SoFar, cut, owed
 from .plan import Plan
 from .stopping import STOPPED, cancel_when, unless
 from .sync import Sync
@@ -37,22 +36,10 @@ GIVE_UP_AFTER = 20
 GIVE_UP_UNREACHED = 3
 """So many in a row that could not even be sent."""
 
+NOTHING = nullcontext()
+
 HOPELESS = 20
 """So many rows refused alone, after their batches were, and none accepted: the request is at fault, not the rows."""
-
-
-@dataclass(frozen=True)
-class SoFar:
-    """
-    What earlier, interrupted deliveries of the same plan came to, by row.
-
-    *done* need not be asked again; *not_in* of them were not accepted; *unsure*
-    were asked, and nobody knows whether they were applied.
-    """
-
-    done: frozenset[int] = frozenset()
-    not_in: frozenset[int] = frozenset()
-    unsure: frozenset[int] = frozenset()
 
 
 class Conversations:
@@ -84,7 +71,6 @@ class Conversations:
         self._silent = self._unreached = 0
         self._alone: list[tuple[Batch, bool]] = []  # Rows that were refused alone, after a batch was.
         self._tasks = OpenTasks(trip.state.account(sync.address) / "tasks.jsonl")
-        self._pending: list[Batch] = []  # Written down as asked, not yet given to a conversation.
 
     async def run(self, stop: threading.Event) -> None:
         """Ask for what is owed until it is answered, the run is stopped or it must end; the summary tells."""
@@ -146,43 +132,68 @@ class Conversations:
 
     async def _phase(self, wire: Wire, removing: bool, stop: threading.Event) -> None:
         """Deliver the operations that remove, or those that don't; all of them are answered when it returns."""
-        feed = self._feed(removing, stop)
-        speakers = 1 if self._target.ordered else self._trip.connection.limits().concurrency
-        tasks = [asyncio.create_task(self._speak(wire, feed)) for _ in range(speakers)]
+        feed, speakers = self._feed(removing)
+        tasks = [asyncio.create_task(self._speak(wire, feed, stop)) for _ in range(speakers)]
         watch = asyncio.create_task(cancel_when(stop, tasks))
         try:
             await asyncio.gather(*tasks, return_exceptions=True)
         finally:
             watch.cancel()
-            for batch in self._pending:  # Written down as asked, and never sent.
+            for batch in await feed.close():  # Written down as asked, and never sent.
                 self._answered(batch, Receipt(Outcome(Fate.DEFERRED, "not reached", untouched=True)), count=False)
-            self._pending.clear()
         for task in tasks:
             if not task.cancelled() and (error := task.exception()) and not isinstance(error, asyncio.CancelledError):
                 raise error
         if stop.is_set() and self._halt is None:
             self._halt = TryAgainLater(STOPPED)
 
-    async def _speak(self, wire: Wire, feed: Iterator[Batch]) -> None:
+    def _feed(self, removing: bool) -> tuple[Feed, int]:
+        """Return the batches of a phase, and how many speakers share them."""
+        speakers = self._trip.connection.limits().concurrency
+        if self._target.ordered:
+            speakers = window = 1
+        elif self._target.event:
+            window = max(2, speakers)  # A crash leaves so many more rows in doubt: small.
+        else:
+            window = max(speakers, WINDOW // self._target.batch_items(Verb.REMOVE if removing else self._verb), 1)
+        runs = owed(self._plan.file(self._trip.state), self._so_far, removing=removing)
+        batches = cut(self._within_limit(runs) if self._limit is not None else runs, self._target)
+        return Feed(batches, self._moment, self._write, window, ahead=not self._target.ordered), speakers
+
+    def _within_limit(self, runs: Iterator[list[Operation]]) -> Iterator[list[Operation]]:
+        """Yield as many operations as the run may ask."""
+        for run in runs:
+            if not self._limit:
+                return
+            some = run[: self._limit]
+            self._limit -= len(some)
+            yield some
+
+    async def _write(self, batches: Sequence[Batch]) -> None:
+        """Write down durably that *batches* are about to be asked."""
+        rows = (row for batch in batches for row in batch.rows)
+        self._journal.asked(self._plan.id, rows, max(batch.at for batch in batches).isoformat())
+        await self._trip.aside(self._journal.sync)
+        self._journal.synced()
+
+    async def _speak(self, wire: Wire, feed: Feed, stop: threading.Event) -> None:
         try:
-            for batch in feed:
+            while not (self._halt or stop.is_set()) and (batch := await feed.take()):
                 async with self._by_itself(batch):
-                    self._pending.remove(batch)
+                    if self._halt or stop.is_set():
+                        return
+                    feed.begun(batch)
                     await self._hold(wire, batch)
         except Exception as error:
             self._halt = self._halt or error  # Nobody else goes on asking.
             raise
 
-    @asynccontextmanager
-    async def _by_itself(self, batch: Batch) -> AsyncIterator[None]:
+    def _by_itself(self, batch: Batch) -> AbstractAsyncContextManager[None]:
         """Keep *batch* from being in flight together with what the target wants apart from it."""
         name = self._target.apart(batch.operations[0])
         if name is None:
-            yield
-            return
-        lock = self._apart.setdefault(name, asyncio.Lock())  # Goes when nobody holds or awaits it.
-        async with lock:
-            yield
+            return NOTHING
+        return self._apart.setdefault(name, asyncio.Lock())  # Goes when nobody holds or awaits it.
 
     async def _hold(self, wire: Wire, batch: Batch) -> None:
         """Hold the conversation of *batch*, in halves where the service refuses it as a whole."""
@@ -196,7 +207,7 @@ class Conversations:
                 continue
             if part is not batch:
                 part = Batch(part.operations, self._moment())
-                self._journal.asked(self._plan.id, part.rows, part.at.isoformat())
+                await self._write([part])
             held = await self._converse(wire, part)
             unsure = unsure or held.unsure
             if held.receipt.split and len(part) > 1 and held.halt is None:
@@ -262,59 +273,9 @@ class Conversations:
         self._journal.answered(self._plan.id, batch, receipt, moment, unsure=unsure)
         if not count:
             return
-        summary = self._summary
-        summary.asked += len(batch)
-        if not receipt.except_for:
-            summary.fates[receipt.everyone.fate] += len(batch)
-            if receipt.everyone.reason:
-                summary.reasons[receipt.everyone.fate, receipt.everyone.reason] += len(batch)
-        else:
-            for operation in batch:
-                outcome = receipt.outcome(operation)
-                summary.fates[outcome.fate] += 1
-                if outcome.reason:
-                    summary.reasons[outcome.fate, outcome.reason] += 1
+        self._summary.take(batch, receipt)
         if self._trip.on_progress:
-            self._trip.on_progress(summary, self._plan.operations - len(self._so_far.done))
-
-    def _feed(self, removing: bool, stop: threading.Event) -> Iterator[Batch]:
-        """Yield batches, each written down durably as asked before it is handed out, a window at a time."""
-        batches = cut(self._operations(removing), self._target, self._moment)
-        speakers = self._trip.connection.limits().concurrency
-        if self._target.ordered:
-            window = 1
-        elif self._target.event:
-            window = max(2, speakers)  # A crash leaves so many more rows in doubt: small.
-        else:
-            window = max(speakers, WINDOW // self._target.batch_items(Verb.REMOVE if removing else self._verb), 1)
-        while not (self._halt or stop.is_set()):
-            some = list(islice(batches, window))
-            if not some:
-                return
-            at = max(batch.at for batch in some)
-            self._journal.asked(self._plan.id, (row for batch in some for row in batch.rows), at.isoformat())
-            self._pending.extend(some)
-            for batch in some:
-                if self._halt or stop.is_set():
-                    return
-                yield batch
-
-    def _operations(self, removing: bool) -> Iterator[Operation]:
-        """Yield the plan's operations that are still owed, reading the file piece by piece."""
-        path = self._plan.file(self._trip.state)
-        columns = ["row", "verb", "key", "digest", "body", "repeated"]
-        with parquet.ParquetFile(path) as file:
-            for piece in file.iter_batches(batch_size=10_000, columns=columns):
-                for row, verb, name, digest, body, repeated in zip(
-                    *(c.to_pylist() for c in piece.columns), strict=True
-                ):
-                    if (verb == "remove") is not removing or row in self._so_far.done:
-                        continue
-                    if self._limit is not None:
-                        if self._limit <= 0:
-                            return
-                        self._limit -= 1
-                    yield Operation(row, Verb(verb), name, digest, body, repeated or row in self._so_far.unsure)
+            self._trip.on_progress(self._summary, self._plan.operations - len(self._so_far.done))
 
     def _moment(self) -> datetime:
         """Return now, but later than any moment that was ever given for this target."""
@@ -323,23 +284,6 @@ class Conversations:
             now = max(now, self._last_at + timedelta(milliseconds=1))
         self._last_at = now.replace(microsecond=now.microsecond // 1000 * 1000)
         return self._last_at
-
-
-def cut(operations: Iterator[Operation], target: Target, moment: Callable[[], datetime]) -> Iterator[Batch]:
-    """Cut *operations* into batches: one verb each, within the target's limits of items and bytes."""
-    some: list[Operation] = []
-    size = 0
-    for operation in operations:
-        bytes_more = len(operation.body.encode()) + 1 if target.max_bytes else 0
-        full = len(some) >= target.batch_items(operation.verb)
-        full = full or (target.max_bytes is not None and size + bytes_more > target.max_bytes)
-        if some and (full or some[0].verb is not operation.verb):
-            yield Batch(tuple(some), moment())
-            some, size = [], 0
-        some.append(operation)
-        size += bytes_more
-    if some:
-        yield Batch(tuple(some), moment())
 
 
 def about(sync: Sync, plan: Plan, run: str, standing: Standing) -> Mapping[str, str]:

@@ -15,13 +15,14 @@ from typing import Any
 
 import duckdb
 
-from .conversing import Conversations, SoFar, about
+from .conversing import Conversations, about
 from .destinations.base import Target
 from .engines.duckdb import first_line, rows
 from .errors import ApprovePlan, AskForRestore, MakePlanAgain, RepairState, ZeotapError
 from .ledger import Ledger, Standing
 from .model import Partition
 from .naming import literal
+from .owed import SoFar
 from .plan import Plan
 from .rendering import key
 from .state import State

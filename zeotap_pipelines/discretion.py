@@ -6,7 +6,7 @@ import json
 import re
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import replace
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any
 from urllib.parse import quote, quote_plus
 
@@ -39,11 +39,11 @@ def without(response: httpx.Response, secret: Collection[str]) -> httpx.Response
     said = response.content
     if not said:
         return response
-    hidden = [word for one in (*secret, *_signed_with(response.request)) for word in _spellings(one)]
-    found = [word for word in (one.encode() for one in sorted(hidden, key=len, reverse=True)) if word and word in said]
+    hidden = [one for one in (*secret, *_signed_with(response.request)) if 0 < len(one) <= len(said)]
+    found = {word for one in hidden for word in _spelt(one) if word in said}
     if not found:
         return response
-    for word in found:
+    for word in sorted(found, key=len, reverse=True):
         said = said.replace(word, "…".encode())
     headers = [(name, value) for name, value in response.headers.multi_items() if name not in ENCODINGS]
     return httpx.Response(
@@ -102,6 +102,11 @@ def _signed_with(request: httpx.Request) -> Iterator[str]:
             credentials = value.partition(" ")[2]
             yield credentials
             yield from (part for part in credentials.split(":") if len(part) >= SHORTEST)
+
+
+@lru_cache(maxsize=64)  # They are the same all run long.
+def _spelt(secret: str) -> tuple[bytes, ...]:
+    return tuple(word.encode() for word in _spellings(secret))
 
 
 def _spellings(text: str) -> set[str]:

@@ -92,19 +92,26 @@ class Journal:
 
     def flush(self) -> None:
         """Make every line durable."""
+        self.sync()
+        self.synced()
+
+    def sync(self) -> None:
+        """Make every line durable that is there; any thread may, and lines may be appended meanwhile."""
         try:
             os.fdatasync(self._file)
         except OSError as error:
             raise self._unwritable(error) from error
+
+    def synced(self) -> None:
+        """Tell the witness."""
         self._witness("flushed")
 
     def _unwritable(self, error: OSError) -> RepairState:
         return RepairState(f"the journal {self.path} can't be written, nothing more is asked: {error.strerror}")
 
     def asked(self, plan: str, rows: Iterable[int], moment: str) -> None:
-        """Write durably that *rows* of *plan* are about to be asked."""
+        """Write that *rows* of *plan* are about to be asked: nobody may ask before it was made durable."""
         self.append("asked", plan=plan, rows=spans(rows), moment=moment)
-        self.flush()
 
     def answered(self, plan: str, batch: Batch, receipt: Receipt, moment: str, *, unsure: bool = False) -> None:
         """Write what became of every operation of *batch*; *unsure*: an earlier attempt may have been applied."""

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
 import httpx
 
 from .clock import SYSTEM, Clock
 from .destinations.base import Connection
-from .model import Fate
+from .model import Batch, Fate, Receipt
 from .state import State
 
 
@@ -44,6 +45,16 @@ class Summary:
     withheld: int = 0
     error: Exception | None = None
 
+    def take(self, batch: Batch, receipt: Receipt) -> None:
+        """Count what became of *batch*."""
+        self.asked += len(batch)
+        outcomes = [receipt.outcome(one) for one in batch] if receipt.except_for else [receipt.everyone]
+        for outcome in outcomes:
+            times = len(batch) // len(outcomes)
+            self.fates[outcome.fate] += times
+            if outcome.reason:
+                self.reasons[outcome.fate, outcome.reason] += times
+
     @property
     def complete(self) -> bool:
         """Whether nothing is owed any more that may be asked: what a green partition means."""
@@ -52,11 +63,16 @@ class Summary:
 
 @dataclass(frozen=True)
 class Trip:
-    """What a delivery needs besides its plan: where state lies, how to reach the service, and how to tell the time."""
+    """
+    What a delivery needs besides its plan: where state lies, how to reach the service, and how to tell the time.
+
+    *aside* does work that waits for the disk, and nothing else, while the conversations go on.
+    """
 
     state: State
     connection: Connection
     run: str
     clock: Clock = SYSTEM
     transport: httpx.AsyncBaseTransport | None = None
+    aside: Callable[[Callable[[], None]], Awaitable[None]] = asyncio.to_thread
     on_progress: Callable[[Summary, int], None] | None = None

@@ -11,13 +11,14 @@ import httpx
 import pytest
 
 from zeotap_pipelines.auth import ClientCredentials
+from zeotap_pipelines.calling import LONGEST_PAUSE, retry_after
 from zeotap_pipelines.destinations.base import Limits
 from zeotap_pipelines.errors import ContinueLater, FixConnection, TryAgainLater
 from zeotap_pipelines.limits import Pacer
 from zeotap_pipelines.model import ACCEPTED, Call, Fate, Outcome, Receipt, Unanswered
 from zeotap_pipelines.sandbox import Client, Fault, KognitivSettings, Sandbox, SandboxTransport
 from zeotap_pipelines.transport import MAX_BODY
-from zeotap_pipelines.wire import LONGEST_PAUSE, Held, connect, retry_after
+from zeotap_pipelines.wire import Held, connect
 from zeotap_pipelines_tests.world import KOGNITIV, Clock, World, day, kognitiv
 
 TOKEN = {"access_token": "t", "expires_in": 3600}
@@ -411,3 +412,14 @@ def test_secrets_and_payload_are_in_no_error_summary_journal_or_plan(tmp_path: P
         ]
         texts.append(repr(world.told("refused_verb, plan, run")))
         assert not [text for text in texts if secret in text or person in text]
+
+
+def test_a_token_that_was_lost_on_the_way_leaves_no_doubt_about_an_event(tmp_path: Path) -> None:
+    class Forgetful(Service):
+        async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+            if request.url.path.endswith("/token") and self.tokens < 2:
+                self.tokens += 1
+                raise httpx.ReadError("broken")
+            return await super().handle_async_request(request)
+
+    assert Line(tmp_path, Forgetful(OK)).fate(event=True) == (Fate.ACCEPTED, "")

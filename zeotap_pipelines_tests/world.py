@@ -88,6 +88,11 @@ class Clock:
         self._start += delta
 
 
+async def at_once(work: Callable[[], None]) -> None:
+    """Wait for the disk on the spot: steps have one order."""
+    work()
+
+
 @dataclass(frozen=True)
 class Rows:
     """A source that gives the rows it was made with, whatever the query."""
@@ -209,6 +214,7 @@ class World:
             "connection": self.connection,
             "run": f"run{next(self._runs)}",
             "clock": self.clock,
+            "aside": at_once,
             "transport": SandboxTransport(self.sandbox, before=self._before, after=self._after, sleep=self.clock.sleep),
         }
         return Trip(**{**given, **changed})

@@ -1,0 +1,88 @@
+"""What is still owed of a plan, read piece by piece and cut into batches."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import accumulate, groupby
+from operator import itemgetter
+from pathlib import Path
+
+import pyarrow.parquet as parquet
+
+from .destinations.base import Target
+from .model import Operation, Verb
+
+VERBS = {verb.value: verb for verb in Verb}
+
+PIECE = 5_000
+"""So many rows of a plan are in memory at once."""
+
+
+@dataclass(frozen=True)
+class SoFar:
+    """
+    What earlier, interrupted deliveries of the same plan came to, by row.
+
+    *done* need not be asked again; *not_in* of them were not accepted; *unsure*
+    were asked, and nobody knows whether they were applied.
+    """
+
+    done: frozenset[int] = frozenset()
+    not_in: frozenset[int] = frozenset()
+    unsure: frozenset[int] = frozenset()
+
+
+def owed(plan: Path, so_far: SoFar, *, removing: bool) -> Iterator[list[Operation]]:
+    """Yield the operations of the file *plan* that are still owed, those that remove or those that don't, by verb."""
+    with parquet.ParquetFile(plan) as file:
+        for piece in file.iter_batches(batch_size=PIECE, columns=list(Operation._fields)):
+            verbs = piece.column("verb").to_pylist()
+            if removing not in {verb == Verb.REMOVE for verb in set(verbs)}:
+                continue
+            columns = [piece.column(name).to_pylist() for name in Operation._fields if name != "verb"]
+            columns.insert(Operation._fields.index("verb"), [VERBS[verb] for verb in verbs])
+            operations = map(Operation._make, zip(*columns, strict=True))
+            for verb, run in groupby(operations, itemgetter(Operation._fields.index("verb"))):
+                if (verb is Verb.REMOVE) is removing and (still := _still(run, so_far)):
+                    yield still
+
+
+def _still(operations: Iterator[Operation], so_far: SoFar) -> list[Operation]:
+    """Return those of *operations* that are owed, with what is known of earlier attempts."""
+    if not so_far.done and not so_far.unsure:
+        return list(operations)
+    return [
+        operation._replace(repeated=True) if operation.row in so_far.unsure else operation
+        for operation in operations
+        if operation.row not in so_far.done
+    ]
+
+
+def cut(runs: Iterator[list[Operation]], target: Target) -> Iterator[tuple[Operation, ...]]:
+    """Cut *runs* of operations of one verb into batches, within the target's limits of items and bytes."""
+    some: list[Operation] = []
+    size, most = 0, target.max_bytes
+    for run in runs:
+        if some and some[0].verb is not run[0].verb:
+            yield tuple(some)
+            some, size = [], 0
+        items = target.batch_items(run[0].verb)
+        # The bytes up to the end of each, with a comma; nothing where they don't count.
+        ends = list(accumulate(len(operation.body.encode()) + 1 for operation in run)) if most else None
+        start = 0
+        while start < len(run):
+            stop = min(start + items - len(some), len(run))
+            if ends and most:
+                before = ends[start - 1] if start else 0
+                stop = min(stop, bisect_right(ends, before + most - size, start))
+                stop = stop if some else max(stop, start + 1)  # What is too large alone travels alone.
+                size += (ends[stop - 1] if stop else 0) - before
+            some += run[start:stop]
+            start = stop
+            if start < len(run):
+                yield tuple(some)
+                some, size = [], 0
+    if some:
+        yield tuple(some)
