@@ -416,6 +416,35 @@ MUTANTS = (
         "    except ZeroDivisionError as stopped:",
         "stopping",
     ),
+    Mutant(
+        "still failing is told again",
+        "notices.py",
+        "return Failing(failing.since, max(failing.partition, ended.partition)), None",
+        "return Failing(failing.since, max(failing.partition, ended.partition)), ended.why",
+        "notices",
+    ),
+    Mutant(
+        "an older partition counts as recovered",
+        "notices.py",
+        "or ended.delivered < failing.partition:",
+        "or False:",
+        "notices",
+    ),
+    Mutant(
+        "a message repeats what the service said",
+        "notices.py",
+        'return "the run says why"',
+        "return said",
+        "notices",
+    ),
+    Mutant("a touched file is a change of content", "watching.py", "name != STAT and before", "before", "watching"),
+    Mutant(
+        "a sync follows a plan that a guard stopped",
+        "automation/following.py",
+        "dg.AutomationCondition.eager() & dg.AutomationCondition.all_deps_blocking_checks_passed()",
+        "dg.AutomationCondition.eager()",
+        "following",
+    ),
 )
 
 

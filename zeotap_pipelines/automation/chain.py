@@ -26,8 +26,8 @@ class Chain:
 
     @classmethod
     def of(cls, audience: Audience, syncs: Iterable[Sync]) -> Chain:
-        """Return the chain of *audience* among all *syncs*."""
-        return cls(audience, tuple(s.name for s in syncs if s.audience == audience.name and s.automatic))
+        """Return the chain of *audience*, whose syncs are *syncs*."""
+        return cls(audience, tuple(sync.name for sync in syncs if sync.automatic))
 
     @property
     def name(self) -> str:

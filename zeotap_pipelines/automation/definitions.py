@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections import defaultdict
 
 import dagster as dg
 
@@ -19,10 +20,13 @@ def automation(declared: Declared) -> dg.Definitions:
     """Return the schedules and sensors of the audiences that a project declares, with the jobs that they start."""
     jobs, schedules = [], []
     sensors: list[dg.SensorDefinition] = []
+    syncs = defaultdict(list)
+    for sync in declared.declarations.values():
+        syncs[sync.audience].append(sync)
     for audience in declared.audiences.values():
         if audience.schedule is None and audience.watch is None:
             continue
-        chain = Chain.of(audience, declared.declarations.values())
+        chain = Chain.of(audience, syncs[audience.name])
         job = chain_job(chain)
         jobs.append(job)
         if audience.schedule is not None:
