@@ -39,11 +39,11 @@ def fold(connection: duckdb.DuckDBPyConnection, target: Target, state: State, jo
     try:
         rows(connection, _MOVED.format(key=key(target, target.identity, "name", "value"), event=_sql(target.event)))
         rows(connection, "DELETE FROM told WHERE rowid IN (SELECT old_row FROM moved WHERE old_row IS NOT NULL)")
-        columns = "name, value, others, state, digest, digest_version, stamp, unsettled, refused_verb, refused_digest"
-        rows(
-            connection,
-            f"INSERT INTO told SELECT {columns}, refused_partition, partition, plan, run, moment FROM moved WHERE keep",
+        columns = (
+            "name, value, others, state, digest, digest_version, stamp, unsettled, refused_verb, refused_digest, "
+            "refused_partition, partition, plan, run, moment"
         )
+        rows(connection, f"INSERT INTO told BY NAME SELECT {columns} FROM moved WHERE keep")
         rows(connection, _MOVEMENTS)
         _marks(connection)
         if target.event:
@@ -107,9 +107,11 @@ def words(connection: duckdb.DuckDBPyConnection, target: Target, state: State, j
         raise RepairState(f"the journal {journal} is damaged: {first_line(error)}") from error
     asked = "SELECT DISTINCT plan FROM lines WHERE kind IN ('asked', 'answered') ORDER BY plan"
     names = [name for (name,) in rows(connection, asked)]
-    plans = " UNION ALL ".join(f"SELECT {literal(name)} AS plan, * FROM {_plan_scan(state, name)}" for name in names)
-    if not plans:
-        plans = f"SELECT NULL::VARCHAR AS plan, {_NOTHING} WHERE false"
+    # By name: a plan that an earlier version wrote may lack a column.
+    plans = " UNION ALL BY NAME ".join(
+        [f"SELECT NULL::VARCHAR AS plan, {_NOTHING} WHERE false"]
+        + [f"SELECT {literal(name)} AS plan, * FROM {_plan_scan(state, name)}" for name in names]
+    )
     unanswered = Fate.IN_DOUBT if target.event else Fate.DEFERRED
     query = _WORDS.format(plans=plans, unanswered=literal(unanswered), no_answer=literal(NO_ANSWER))
     try:

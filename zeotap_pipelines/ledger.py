@@ -31,7 +31,10 @@ from .journal import Journal, read_id
 from .model import Address
 from .state import State, folder, replacing
 
-SCHEMA_VERSION = 1
+MIGRATIONS = {2: "ALTER TABLE told ADD COLUMN IF NOT EXISTS stamp UBIGINT"}
+"""What makes a ledger of one version less into one of this."""
+
+SCHEMA_VERSION = max(MIGRATIONS)
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS meta (key VARCHAR, value VARCHAR);
@@ -166,11 +169,14 @@ class Ledger:
             else:
                 rows(connection, SCHEMA)
                 ledger = None
-            if tail.count(b"\n") > 1 and self._unfolded(connection, ledger):
-                if ledger:
-                    for table in TABLES:
-                        rows(connection, f"CREATE TABLE {table} AS FROM {ledger}.{table}")
-                    stack.close()
+            unfolded = tail.count(b"\n") > 1 and self._unfolded(connection, ledger)
+            if ledger and (unfolded or self._version(connection, f"{ledger}.") < SCHEMA_VERSION):
+                for table in TABLES:
+                    rows(connection, f"CREATE TABLE {table} AS FROM {ledger}.{table}")
+                stack.close()
+                ledger = None
+                self._migrate(connection)
+            if unfolded:
                 with _copied(tail, self.state) as copy:
                     journal = read_id(copy)
                     assert journal is not None
@@ -253,6 +259,18 @@ class Ledger:
             fold.set_meta(connection, schema_version=str(SCHEMA_VERSION), address=str(self.address), generation="0")
             rows(connection, "COMMIT")
         self._check(connection, "")
+        self._migrate(connection)
+
+    def _migrate(self, connection: duckdb.DuckDBPyConnection) -> None:
+        for version in range(self._version(connection) + 1, SCHEMA_VERSION + 1):
+            rows(connection, "BEGIN")
+            rows(connection, MIGRATIONS[version])
+            fold.set_meta(connection, schema_version=str(version))
+            rows(connection, "COMMIT")
+
+    def _version(self, connection: duckdb.DuckDBPyConnection, prefix: str = "") -> int:
+        found = rows(connection, f"SELECT value FROM {prefix}meta WHERE key = 'schema_version'")
+        return int(found[0][0]) if found else SCHEMA_VERSION
 
     def _check(self, connection: duckdb.DuckDBPyConnection, prefix: str) -> None:
         try:

@@ -5,6 +5,7 @@ import stat
 from datetime import timedelta
 from pathlib import Path
 
+import duckdb
 import pytest
 
 from zeotap_pipelines.errors import RepairState
@@ -118,6 +119,25 @@ def test_a_damaged_plan_is_said_so(world: World, how: str) -> None:
     with pytest.raises(RepairState, match=plan.id):
         world.carry_out()
     assert world.held == set()
+
+
+def test_a_ledger_and_a_plan_of_an_earlier_version_are_taken_over_as_they_are(world: World) -> None:
+    with world.dying(nth(3, "answered")):
+        world.deliver(["1", "2", "3", "4"])
+    [plan] = world.state.root.glob("diffs/**/*.parquet")
+    with world.ledger.writing():
+        pass  # The ledger is made by the first fold: here it is made before.
+    with duckdb.connect(str(world.ledger.file)) as old:
+        old.execute("ALTER TABLE told DROP COLUMN stamp")
+        old.execute("UPDATE meta SET value = '1' WHERE key = 'schema_version'")
+    with duckdb.connect() as connection:
+        connection.execute(f"CREATE TABLE p AS SELECT * EXCLUDE (stamp) FROM '{plan}'")
+        connection.execute(f"COPY p TO '{plan}' (FORMAT parquet)")
+    assert [state for _, state in world.told()] == ["in", "in", "in", "unknown"]
+    world.deliver(["1", "2", "3", "4"], day(2))
+    assert world.told() == [("1", "in"), ("2", "in"), ("3", "in"), ("4", "in")]
+    world.deliver(["1", "2", "3", "4"], day(3))
+    assert len([one for one in world.asked if one.startswith("PUT")]) == 4, "who was told is not told again"
 
 
 def test_without_its_journal_nobody_knows_what_was_asked_and_nothing_is(world: World) -> None:
