@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -18,8 +18,8 @@ from .feed import Feed
 from .journal import Journal
 from .ledger import Standing
 from .limits import Pacer
-from .model import Batch, Change, Fate, Operation, Outcome, Receipt, Verb
-from .owed import SoFar, cut, owed
+from .model import Batch, Change, Fate, Outcome, Receipt, Verb
+from .owed import SoFar, Trial, cut, owed
 from .plan import Plan
 from .stopping import STOPPED, cancel_when, unless
 from .sync import Sync
@@ -54,14 +54,14 @@ class Conversations:
         standing: Standing,
         so_far: SoFar,
         approved: bool,
-        limit: int | None,
+        trial: Trial,
         summary: Summary,
     ) -> None:
         self._sync, self._target, self._plan, self._trip = sync, sync.target, plan, trip
         self._journal, self._standing, self._so_far, self._summary = journal, standing, so_far, summary
         self._approved = approved
         self._verb = next((verb for verb in sync.verbs.values() if verb is not Verb.REMOVE), Verb.REMOVE)
-        self._limit = limit
+        self._trial = trial
         constants = {name: origin.constant for name, origin in sync.mapping.items() if origin.constant is not None}
         self._visit = Visit(fields=tuple(sync.mapping), constants=constants)
         self._apart: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
@@ -123,12 +123,19 @@ class Conversations:
             self._halt = TryAgainLater(
                 f"{failed:,} of the new members were not accepted: the old ones stay until they are"
             )
+        elif self._plan.replacement and self._unasked_additions():
+            return False  # A trial.
         else:
             if self._plan.replacement:
                 self._journal.append("replaced", plan=self._plan.id, identity=self._plan.identity)
             return True
         self._summary.withheld = removals
         return False
+
+    def _unasked_additions(self) -> int:
+        """Return how many additions nobody has asked for, before any removal was: additions have the lower numbers."""
+        additions = self._plan.operations - self._plan.count(Verb.REMOVE)
+        return additions - sum(row < additions for row in self._so_far.done) - self._summary.asked
 
     async def _phase(self, wire: Wire, removing: bool, stop: threading.Event) -> None:
         """Deliver the operations that remove, or those that don't; all of them are answered when it returns."""
@@ -157,17 +164,8 @@ class Conversations:
         else:
             window = max(speakers, WINDOW // self._target.batch_items(Verb.REMOVE if removing else self._verb), 1)
         runs = owed(self._plan.file(self._trip.state), self._so_far, removing=removing)
-        batches = cut(self._within_limit(runs) if self._limit is not None else runs, self._target)
+        batches = cut(self._trial.of(runs), self._target)
         return Feed(batches, self._moment, self._write, window, ahead=not self._target.ordered), speakers
-
-    def _within_limit(self, runs: Iterator[list[Operation]]) -> Iterator[list[Operation]]:
-        """Yield as many operations as the run may ask."""
-        for run in runs:
-            if not self._limit:
-                return
-            some = run[: self._limit]
-            self._limit -= len(some)
-            yield some
 
     async def _write(self, batches: Sequence[Batch]) -> None:
         """Write down durably that *batches* are about to be asked."""

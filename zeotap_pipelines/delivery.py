@@ -10,6 +10,7 @@ Interrupting it anywhere and running it again ends where an undisturbed run ends
 from __future__ import annotations
 
 import threading
+from collections.abc import Collection
 from contextlib import suppress
 from typing import Any
 
@@ -22,7 +23,7 @@ from .errors import ApprovePlan, AskForRestore, MakePlanAgain, RepairState, Zeot
 from .ledger import Ledger, Standing
 from .model import Partition
 from .naming import literal
-from .owed import SoFar
+from .owed import SoFar, Trial
 from .plan import Plan
 from .rendering import key
 from .state import State
@@ -39,11 +40,14 @@ def deliver(
     approval: Approval | None = None,
     restore: bool = False,
     limit: int | None = None,
+    only: Collection[str] | None = None,
 ) -> Summary:
     """
     Deliver what is still owed of *plan*. The account's lock must be held by the caller.
 
+    A trial sends at most *limit* operations, or *only* the rows of these ids.
     Raises, before anything is sent, ApprovePlan when a guard stopped the plan,
+    FixSettings when an id is none of the plan's,
     MakePlanAgain when the ledger moved since by another plan, AskForRestore when
     the partition is older than the mark, FixConnection or FixTarget when the
     preflight says so. Afterwards nothing is raised: the summary tells.
@@ -54,6 +58,7 @@ def deliver(
         )
     if not plan.intact(trip.state):
         raise RepairState(f"the operations of plan {plan.id} are damaged or gone: make it again")
+    trial = Trial(limit, None if only is None else plan.rows(only))
     ledger = Ledger(trip.state, sync.target, sync.address)
     with ledger.journal() as journal:
         ledger.fold(journal)
@@ -70,7 +75,7 @@ def deliver(
         started = trip.clock.monotonic()
         summary = Summary(plan.id, plan.partition)
         stop = threading.Event()
-        delivery = Conversations(sync, plan, trip, journal, standing, so_far, approval is not None, limit, summary)
+        delivery = Conversations(sync, plan, trip, journal, standing, so_far, approval is not None, trial, summary)
         try:
             if owed:
                 in_thread(delivery.run(stop), stop)

@@ -3,6 +3,7 @@ Errors, named by what the reader must do.
 
     ZeotapError
      ├─ FixDeclaration      the YAML (or the call) asks for something impossible
+     ├─ FixSettings         what was asked of one run contradicts itself, or names what isn't there
      ├─ FixQuery            the audience's query fails or returns something unusable
      ├─ FixConnection       credentials, host or permission are wrong
      ├─ FixTarget           the group, table or field does not exist at the service
@@ -31,6 +32,10 @@ class ZeotapError(Exception):
 
 class FixDeclaration(ZeotapError):
     """The declaration asks for something impossible."""
+
+
+class FixSettings(ZeotapError):
+    """What was asked of one run contradicts itself, or names what isn't there."""
 
 
 class FixQuery(ZeotapError):

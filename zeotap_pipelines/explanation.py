@@ -54,7 +54,7 @@ class Explanation:
         for row in self.told:
             yield _told(row)
         for row in self.planned:
-            yield f"newest plan {self.plan}: {row['verb']} ({row['change']}: {row['why']})"
+            yield f"newest plan {self.plan}: {row['verb']} ({row['change']}: {row['why']}), row {row['id']}"
         if self.plan and not self.planned:
             yield f"newest plan {self.plan}: nothing is asked for it"
         for row in self.outcomes:
@@ -84,8 +84,9 @@ def explain(sync: Sync, key: str, state: State) -> Explanation:
                 keys |= {row["key"] for row in found.audience or ()}
                 if newest.file(state).exists():
                     scan = f"read_parquet({literal(str(newest.file(state)))})"
-                    query = f"SELECT key, verb, change, why, digest FROM {scan} WHERE {theirs}"
-                    found.planned = lines(connection, query)
+                    query = f"""SELECT "row", key, verb, change, why, digest FROM {scan} WHERE {theirs}"""
+                    planned = lines(connection, query)
+                    found.planned = [{**line, "id": newest.row_id(line["row"])} for line in planned]
                     keys |= {row["key"] for row in found.planned}
             found.outcomes = _outcomes(connection, state, plans, keys)
     except duckdb.Error as error:

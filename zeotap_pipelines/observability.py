@@ -260,14 +260,17 @@ class Progress:
 
 
 def _operations(plan: Plan, sync: core.Sync, state: State) -> str:
-    """Return a table of verbs with counts and the first and last keys, masked."""
+    """Return a table of verbs with counts and the first and last rows: their keys masked, and the ids for `only`."""
     if not plan.operations:
         return "Nothing is owed."
     query = f"""
-        SELECT verb, count(*), first(key ORDER BY "row"), last(key ORDER BY "row")
+        SELECT verb, count(*), arg_min(key, "row"), min("row"), arg_max(key, "row"), max("row")
         FROM read_parquet({literal(str(plan.file(state)))}) GROUP BY verb ORDER BY verb
     """
     with memory() as connection:
         found = rows(connection, query)
-    lines = [f"| {verb} | {count:,} | {masked(first)} to {masked(last)} |" for verb, count, first, last in found]
-    return "| verb | rows | keys |\n|---|---|---|\n" + "\n".join(lines)
+    lines = [
+        f"| {verb} | {count:,} | {masked(first)} `{plan.row_id(low)}` | {masked(last)} `{plan.row_id(high)}` |"
+        for verb, count, first, low, last, high in found
+    ]
+    return "| verb | rows | first | last |\n|---|---|---|---|\n" + "\n".join(lines)

@@ -34,6 +34,26 @@ class SoFar:
     unsure: frozenset[int] = frozenset()
 
 
+@dataclass
+class Trial:
+    """Which part of a plan is sent to try it: at most *limit* operations, *only* some rows; everything by default."""
+
+    limit: int | None = None
+    only: frozenset[int] | None = None
+
+    def of(self, runs: Iterator[list[Operation]]) -> Iterator[list[Operation]]:
+        """Yield what the trial asks for of *runs*; what was yielded counts against the limit."""
+        for run in runs:
+            if self.limit == 0:
+                return
+            some = run if self.only is None else [operation for operation in run if operation.row in self.only]
+            if self.limit is not None:
+                some = some[: self.limit]
+                self.limit -= len(some)
+            if some:
+                yield some
+
+
 def owed(plan: Path, so_far: SoFar, *, removing: bool) -> Iterator[list[Operation]]:
     """Yield the operations of the file *plan* that are still owed, those that remove or those that don't, by verb."""
     with parquet.ParquetFile(plan) as file:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import replace
 
 from . import snapshot as snapshots
@@ -44,6 +45,7 @@ def carry_out(
     approval: Approval | None = None,
     restore: bool = False,
     limit: int | None = None,
+    only: Collection[str] | None = None,
     wait: float = 600.0,
 ) -> Summary:
     """
@@ -85,4 +87,4 @@ def carry_out(
         else:  # What a guard says of time may have changed since.
             judged = judge(found, sync, snapshot_taken_at=taken.taken_at, now=trip.clock.now())
             found = replace(found, verdicts=judged)
-        return deliver(sync, found, trip, approval=approval, restore=restore, limit=limit)
+        return deliver(sync, found, trip, approval=approval, restore=restore, limit=limit, only=only)

@@ -9,7 +9,7 @@ journal and ledger refer to rows by number.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -19,7 +19,7 @@ from typing import Any
 import pyarrow
 from pyarrow import parquet
 
-from .errors import RepairState
+from .errors import FixSettings, RepairState
 from .model import Partition
 from .naming import filename
 from .state import State, write_text
@@ -109,6 +109,24 @@ class Plan:
         except (pyarrow.ArrowException, OSError):
             return False
         return found == self.operations
+
+    def row_id(self, row: int) -> str:
+        """Return a name for a row that says nothing of who it is, and that no other plan has."""
+        return f"{self.id[:8]}-{row}"
+
+    def rows(self, ids: Collection[str]) -> frozenset[int]:
+        """Return the numbers of the rows with these *ids*. Raises FixSettings, naming one that is none of them."""
+        found = set()
+        for name in ids:
+            of, _, number = name.partition("-")
+            row = int(number) if number.isascii() and number.isdigit() and len(number) < 19 else self.operations
+            if row >= self.operations or name != self.row_id(row):
+                other = of != self.id[:8] and "it belongs to another plan; "
+                raise FixSettings(
+                    f"plan {self.id} of {self.sync} has no row {name!r}: {other or ''}take ids from this plan's page"
+                )
+            found.add(row)
+        return frozenset(found)
 
     def count(self, name: str) -> int:
         """Return how many operations of a verb, or rows of a change, the plan holds."""

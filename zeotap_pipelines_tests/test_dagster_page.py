@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 import yaml
 
-from zeotap_pipelines.assets import SyncConfig
 from zeotap_pipelines.components import Audience, Notifier
 from zeotap_pipelines.components.audience import CADENCES
 from zeotap_pipelines.components.automation import Freshness, WatchSettings
+from zeotap_pipelines.launchpad import SyncConfig
 from zeotap_pipelines.observability import GUARDS, OUTCOMES
 from zeotap_pipelines_tests.project import DOCUMENTS, Project
 from zeotap_pipelines_tests.test_coverage import DOCS, tables
@@ -23,7 +23,9 @@ PAGE = {heading: rows for heading, rows in tables(TEXT)}
 def test_the_launchpad_s_settings_are_on_the_page_with_their_defaults() -> None:
     shown = {row["setting"].strip("`"): row["default"].strip("`") for row in PAGE["Launchpad"]}
     fields = SyncConfig.model_fields
-    assert shown == {name: {False: "false", None: "none"}[field.default] for name, field in fields.items()}
+    as_written = {"False": "false", "None": "none"}
+    defaults = {name: str(field.default) for name, field in fields.items()}
+    assert shown == {name: as_written.get(default, default) for name, default in defaults.items()}
 
 
 def test_every_check_is_on_the_page_with_what_it_is_on() -> None:

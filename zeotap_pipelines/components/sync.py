@@ -12,7 +12,8 @@ import dagster as dg
 import pydantic
 
 from .. import sync as core
-from ..assets import diff_asset, sync_asset
+from ..assets import diff_asset
+from ..delivering import sync_asset
 from ..destinations.base import Target
 from ..errors import FixDeclaration
 from ..mapping import Field, strftime

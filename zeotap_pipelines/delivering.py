@@ -1,0 +1,153 @@
+"""The sync asset: sends what is owed of a plan, and is green where that was delivered, or superseded."""
+
+# No postponed annotations here: Dagster reads the types of an asset function's parameters.
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import dagster as dg
+
+from . import observability, pipeline
+from .assets import RETRIES, failing, groups, note, partitions, state, tags
+from .automation.following import following
+from .building import asset
+from .errors import AskForRestore, ContinueLater, ZeotapError
+from .launchpad import SyncConfig
+from .model import Partition
+from .remembered import refuse_lost_state
+from .trip import Summary, Trip
+
+if TYPE_CHECKING:
+    from . import sync as core
+    from .components.audience import Audience
+    from .components.connection import ConnectionDeclaration
+    from .components.sync import Sync
+
+
+def sync_asset(
+    declared: "Sync", definition: "core.Sync", audience: "Audience", connection: "ConnectionDeclaration"
+) -> dg.AssetsDefinition:
+    """Return the asset ``syncs/<sync>``: green where the partition was delivered or superseded, and nowhere else."""
+    key = dg.AssetKey(["syncs", declared.name])
+
+    spec = dg.AssetSpec(
+        key,
+        partitions_def=audience.partitioning(),
+        group_name=connection.name,
+        owners=declared.owners or audience.owners or None,
+        tags=tags(definition),
+        metadata={"target": str(definition.address), "declared": declared.place()},
+        deps=[dg.AssetKey(["diffs", declared.name])],
+        kinds={definition.target.service},
+        description=observability.describe_sync(definition, "Sends it:", declared.description),
+        automation_condition=following(audience, declared),
+        freshness_policy=audience.freshness_policy() if declared.automatic else None,
+    )
+    checks = [
+        dg.AssetCheckSpec(name, asset=key, description=says, partitions_def=audience.partitioning())
+        for name, says in observability.OUTCOMES.items()
+    ]
+
+    @asset(
+        spec,
+        checks=checks,
+        config=SyncConfig,
+        required=False,
+        resource=connection.name,
+        pool=f"{connection.service}/{connection.account}",
+        retries=RETRIES,
+    )
+    def sync(context: dg.AssetExecutionContext, config: SyncConfig):  # type: ignore[no-untyped-def]
+        with failing(declared):
+            together = groups(definition, partitions(context, audience, datetime.now(UTC)))
+            config.check(len(together))
+            if config.dry_run:
+                for *_, newest in together:
+                    plan = pipeline.plan(definition, newest, state(), run=context.run.run_id)
+                    metadata = observability.of_plan(plan, definition, connection.limits(), state())
+                    yield _observed(context, definition, newest, {"dry_run": True, **metadata})
+                yield from observability.outcome_results(definition, state(), newest.key)
+                return
+            refuse_lost_state(context, definition, state(), adopt=config.adopt)
+            trip = Trip(
+                state(),
+                getattr(context.resources, connection.name).connection(),
+                context.run.run_id,
+                on_progress=observability.Progress(context.log.info),
+            )
+        green: list[tuple[list[Partition], dict[str, Any]]] = []
+        for group in together:
+            with failing(declared):
+                summary = _carried_out(context, declared, definition, group[-1], trip, config)
+            if isinstance(summary, str):
+                said: dict[str, Any] = {"superseded": summary}
+            else:
+                said = _metadata(context, definition, summary, config)
+                if not summary.complete or config.trial:
+                    break
+            green.append((group, {**said, **observability.standing(definition, state())}))
+        else:
+            heard = summary if isinstance(summary, Summary) else None
+            checked = list(observability.outcome_results(definition, state(), together[-1][-1].key, heard))
+            if not context.has_partition_key_range:
+                yield dg.MaterializeResult(metadata=green[-1][1], check_results=checked)
+                return
+            for group, said in green:
+                note(context, group, said)
+            yield dg.MaterializeResult(check_results=checked)
+            return
+        for done, said in green:  # A part of the range is delivered, and only that part is green.
+            for partition in done:
+                context.log_event(dg.AssetMaterialization(key, partition=partition.key, metadata=said))
+        yield _observed(context, definition, group[-1], _metadata(context, definition, summary, config))
+        yield from observability.outcome_results(definition, state(), group[-1].key, summary)
+        if isinstance(summary.error, ContinueLater) or (config.trial and not summary.error):
+            return  # Not green, not failed: what is left is owed, and a later run goes on.
+        error = summary.error
+        retryable = error.retryable if isinstance(error, ZeotapError) else error is None
+        metadata = _metadata(context, definition, summary, config)
+        raise dg.Failure(observability.summary_line(summary), metadata=metadata, allow_retries=retryable)
+
+    return sync
+
+
+def _carried_out(
+    context: dg.AssetExecutionContext,
+    declared: "Sync",
+    definition: "core.Sync",
+    partition: Partition,
+    trip: Trip,
+    config: SyncConfig,
+) -> Summary | str:
+    """Deliver *partition*; return why nothing was sent, where it is superseded."""
+    try:
+        summary = pipeline.carry_out(
+            definition,
+            partition,
+            trip,
+            approval=config.approval(),
+            restore=config.restore,
+            limit=config.limit,
+            only=config.only or None,
+            wait=declared.wait_for_account,
+        )
+    except AskForRestore as superseded:
+        context.log.info(str(superseded))
+        return str(superseded)
+    context.log.info(observability.summary_line(summary))
+    return summary
+
+
+def _metadata(
+    context: dg.AssetExecutionContext, definition: "core.Sync", summary: Summary, config: SyncConfig
+) -> dict[str, Any]:
+    return observability.of_summary(summary, definition, state(), context.run.run_id, config.approval())
+
+
+def _observed(
+    context: dg.AssetExecutionContext, definition: "core.Sync", partition: Partition, metadata: Mapping[str, Any]
+) -> dg.AssetObservation:
+    """Return the record of what happened where the partition can't be called delivered."""
+    key = partition.key if context.has_partition_key or context.has_partition_key_range else None
+    stands = observability.standing(definition, state())
+    return dg.AssetObservation(context.asset_key, partition=key, metadata={**metadata, **stands})
