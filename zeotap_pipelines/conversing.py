@@ -8,12 +8,12 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from weakref import WeakValueDictionary
 
 from .destinations.base import Visit
 from .discretion import discreet, hush, secrets
-from .errors import ApprovePlan, FixTarget, TryAgainLater, ZeotapError
+from .errors import ApprovePlan, ContinueLater, FixTarget, TryAgainLater, ZeotapError
 from .feed import Feed
 from .journal import Journal
 from .ledger import Standing
@@ -66,6 +66,7 @@ class Conversations:
         self._visit = Visit(fields=tuple(sync.mapping), constants=constants)
         self._apart: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._last_at = standing.last_at
+        self._closes = trip.hours.closes(trip.clock.now()) if trip.hours else datetime.max.replace(tzinfo=UTC)
         self._secrets = secrets(trip.connection)
         self._halt: Exception | None = None
         self._silent = self._unreached = 0
@@ -176,7 +177,7 @@ class Conversations:
 
     async def _speak(self, wire: Wire, feed: Feed, stop: threading.Event) -> None:
         try:
-            while not (self._halt or stop.is_set()) and (batch := await feed.take()):
+            while not (self._halt or stop.is_set() or self._closed()) and (batch := await feed.take()):
                 async with self._by_itself(batch):
                     if self._halt or stop.is_set():
                         return
@@ -185,6 +186,15 @@ class Conversations:
         except Exception as error:
             self._halt = self._halt or error  # Nobody else goes on asking.
             raise
+
+    def _closed(self) -> bool:
+        """Return whether the delivery window is over by now: then the run ends, and goes on later."""
+        hours, now = self._trip.hours, self._trip.clock.now()
+        if hours is None or now < self._closes:
+            return False
+        opens = hours.opens(now) or now
+        self._halt = ContinueLater(f"the delivery window is over until {opens:%Y-%m-%d %H:%M} UTC", opens)
+        return True
 
     def _by_itself(self, batch: Batch) -> AbstractAsyncContextManager[None]:
         """Keep *batch* from being in flight together with what the target wants apart from it."""

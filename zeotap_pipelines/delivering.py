@@ -11,6 +11,7 @@ from . import observability, pipeline
 from .assets import RETRIES, failing, groups, note, partitions, state, tags
 from .automation.following import following
 from .building import asset
+from .debts import Debt
 from .errors import AskForRestore, ContinueLater, ZeotapError
 from .launchpad import SyncConfig
 from .model import Partition
@@ -58,6 +59,7 @@ def sync_asset(
         retries=RETRIES,
     )
     def sync(context: dg.AssetExecutionContext, config: SyncConfig):  # type: ignore[no-untyped-def]
+        said: dict[str, Any]
         with failing(declared):
             together = groups(definition, partitions(context, audience, datetime.now(UTC)))
             config.check(len(together))
@@ -69,22 +71,36 @@ def sync_asset(
                 yield from observability.outcome_results(definition, state(), newest.key)
                 return
             refuse_lost_state(context, definition, state(), adopt=config.adopt)
+            debt = Debt(state(), definition, context.run.run_id, config.allowed())
+            if not config.trial:
+                debt.begins([partition for group in together for partition in group])
+            if closed := declared.closed(audience, state(), datetime.now(UTC)):
+                if not config.trial:
+                    debt.put_off(closed.why)
+                context.log.info(f"nothing is sent: {closed.why}; goes on {closed.goes_on}")
+                said = {"nothing_sent": closed.why, "goes_on": closed.goes_on}
+                yield _observed(context, definition, together[-1][-1], said)
+                return
             trip = Trip(
                 state(),
                 getattr(context.resources, connection.name).connection(),
                 context.run.run_id,
+                hours=declared.hours(audience),
                 on_progress=observability.Progress(context.log.info),
             )
         green: list[tuple[list[Partition], dict[str, Any]]] = []
         for group in together:
             with failing(declared):
-                summary = _carried_out(context, declared, definition, group[-1], trip, config)
+                summary = _carried_out(context, declared, definition, group[-1], trip, config, debt)
             if isinstance(summary, str):
-                said: dict[str, Any] = {"superseded": summary}
+                said = {"superseded": summary}
             else:
                 said = _metadata(context, definition, summary, config)
                 if not summary.complete or config.trial:
+                    if not config.trial:
+                        debt.ended(summary, datetime.now(UTC))
                     break
+            debt.delivered(group)
             green.append((group, {**said, **observability.standing(definition, state())}))
         else:
             heard = summary if isinstance(summary, Summary) else None
@@ -118,6 +134,7 @@ def _carried_out(
     partition: Partition,
     trip: Trip,
     config: SyncConfig,
+    debt: Debt,
 ) -> Summary | str:
     """Deliver *partition*; return why nothing was sent, where it is superseded."""
     try:
@@ -134,6 +151,14 @@ def _carried_out(
     except AskForRestore as superseded:
         context.log.info(str(superseded))
         return str(superseded)
+    except ZeotapError as error:
+        if not config.trial:
+            debt.failed(error, datetime.now(UTC))
+        raise
+    except (dg.DagsterExecutionInterruptedError, KeyboardInterrupt):
+        if not config.trial:
+            debt.stopped()
+        raise
     context.log.info(observability.summary_line(summary))
     return summary
 

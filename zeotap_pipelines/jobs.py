@@ -9,7 +9,7 @@ from pathlib import Path
 import dagster as dg
 from pydantic import Field
 
-from . import by_hand, orphans
+from . import by_hand, orphans, pauses
 from .assets import state
 from .connection_test import Finding, failed, try_connection
 from .declared import Declared
@@ -40,6 +40,13 @@ class SyncName(dg.Config):
     """Which sync is meant."""
 
     sync: str = Field(description="Name of the sync")
+
+
+class PauseConfig(SyncName):
+    """Which sync is paused, by whom and why."""
+
+    by: str = Field(description="Who pauses it")
+    reason: str = Field(description="Why")
 
 
 class AdoptConfig(SyncName):
@@ -106,6 +113,20 @@ def jobs(declared: Declared) -> list[dg.JobDefinition]:
             context.log.info(by_hand.reassert(sync, state(), run=context.run_id, now=datetime.now(UTC)))
 
     @dg.op
+    def pause_sync(context: dg.OpExecutionContext, config: PauseConfig) -> None:
+        """Let a sync send nothing until it is resumed."""
+        with _failing():
+            name = declared.sync(config.sync).name
+            said = pauses.pause(name, state(), by=config.by, reason=config.reason, now=datetime.now(UTC))
+        context.log.info(said)
+
+    @dg.op
+    def resume_sync(context: dg.OpExecutionContext, config: SyncName) -> None:
+        """Let a paused sync send again; the sensor going_on takes up what it owes."""
+        with _failing():
+            context.log.info(pauses.resume(declared.sync(config.sync).name, state()))
+
+    @dg.op
     def adopt_keys(context: dg.OpExecutionContext, config: AdoptConfig) -> None:
         """Let keys that the service already holds count as told."""
         with _failing():
@@ -143,6 +164,8 @@ def jobs(declared: Declared) -> list[dg.JobDefinition]:
         "connection_tests": test_connections,
         "decide_doubts": decide,
         "reassert": reassert_sync,
+        "pause": pause_sync,
+        "resume": resume_sync,
         "adopt": adopt_keys,
         "decommission": give_up,
         "retention": delete_old,

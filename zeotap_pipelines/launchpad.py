@@ -1,6 +1,8 @@
 """What a person may ask of one run of a sync, in the dialog that materializes it."""
 
 # No postponed annotations here: Dagster reads the types of a config's fields.
+from typing import Any
+
 import dagster as dg
 from pydantic import Field
 
@@ -26,6 +28,11 @@ class SyncConfig(dg.Config):
     def trial(self) -> bool:
         """Whether only a part is sent, so that the run is no delivery."""
         return self.limit is not None or bool(self.only)
+
+    def allowed(self) -> dict[str, Any]:
+        """Return what a person allowed this delivery: it holds for the run that goes on with it."""
+        found = {name: getattr(self, name) for name in ("restore", "approve", "approved_by", "reason")}
+        return {name: value for name, value in found.items() if value}
 
     def approval(self) -> Approval | None:
         """Return the approval, which needs a name and a reason."""

@@ -11,6 +11,7 @@ import httpx
 
 from .clock import SYSTEM, Clock
 from .destinations.base import Connection
+from .hours import Hours
 from .model import Batch, Fate, Receipt
 from .state import State
 
@@ -66,7 +67,8 @@ class Trip:
     """
     What a delivery needs besides its plan: where state lies, how to reach the service, and how to tell the time.
 
-    *aside* does work that waits for the disk, and nothing else, while the conversations go on.
+    Outside *hours* nothing is asked. *aside* does work that waits for the disk, and
+    nothing else, while the conversations go on.
     """
 
     state: State
@@ -75,4 +77,5 @@ class Trip:
     clock: Clock = SYSTEM
     transport: httpx.AsyncBaseTransport | None = None
     aside: Callable[[Callable[[], None]], Awaitable[None]] = asyncio.to_thread
+    hours: Hours | None = None
     on_progress: Callable[[Summary, int], None] | None = None

@@ -95,6 +95,20 @@ MISTAKES = {
         8,
         "boolean",
     ),
+    "hours that are none": (
+        SYNC,
+        "mode: mirror",
+        "mode: mirror\n  deliver_between: {hours: daily}",
+        8,
+        "hours 'daily'",
+    ),
+    "a weekday that is none": (
+        SYNC,
+        "mode: mirror",
+        'mode: mirror\n  deliver_between: {hours: "08:00-20:00", weekdays: [Monday]}',
+        8,
+        "'Monday' is no weekday",
+    ),
     "a watch of nothing": (
         "people",
         "daily",
@@ -249,7 +263,7 @@ def test_the_commented_lines_of_an_audience_s_example_are_valid(project: Project
     lines = [line.replace("# ", "", 1) for line in commented.splitlines()[1:]]
     project.declare("example", "\n".join([head, *lines]))
     sensors = {sensor.name for sensor in project.load().get_repository_def().sensor_defs}
-    assert sensors == {"example_watch", "default_automation_condition_sensor"}
+    assert sensors == {"example_watch", "default_automation_condition_sensor", "going_on"}
     assert [one.name for one in project.load().get_repository_def().schedule_defs] == ["example_schedule"]
 
 

@@ -9,6 +9,7 @@ import dagster as dg
 
 from ..declared import Declared
 from .chain import Chain, chain_job
+from .going_on import going_on_sensor
 from .schedule import schedule
 from .watch import watch_sensor
 
@@ -35,6 +36,8 @@ def automation(declared: Declared) -> dg.Definitions:
             sensors.append(watch_sensor(chain, job, audience.watched()))
     if any(audience.follow for audience in declared.audiences.values()):
         sensors.append(_following())
+    if any(sync.go_on for sync in declared.declarations.values()):
+        sensors.append(going_on_sensor(declared))
     return dg.Definitions(jobs=jobs, schedules=schedules, sensors=sensors)
 
 

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from .. import by_hand
+from .. import by_hand, pauses
 from ..doubts import Decision
 from ..errors import FixDeclaration
 from ..orphans import find_orphan
@@ -36,6 +36,14 @@ def add(parsers: Any) -> None:
     reassert = place.command(parsers, "reassert", "let a sync tell its target everything again")
     reassert.add_argument("sync", metavar="SYNC")
     reassert.set_defaults(run=_reassert)
+    pause = place.command(parsers, "pause", "let a sync send nothing until it is resumed")
+    pause.add_argument("sync", metavar="SYNC")
+    pause.add_argument("--by", required=True, help="who pauses it")
+    pause.add_argument("--reason", required=True, help="why")
+    pause.set_defaults(run=_pause)
+    resume = place.command(parsers, "resume", "let a paused sync send again")
+    resume.add_argument("sync", metavar="SYNC")
+    resume.set_defaults(run=_resume)
     adopt = place.command(parsers, "adopt", "let keys that the service already holds count as told")
     adopt.add_argument("sync", metavar="SYNC")
     adopt.add_argument("--keys", type=Path, required=True, metavar="FILE.csv", help="a column per identity field")
@@ -70,6 +78,17 @@ def _decide(chosen: argparse.Namespace) -> int:
 def _reassert(chosen: argparse.Namespace) -> int:
     sync = place.declared(chosen).sync(chosen.sync)
     print(by_hand.reassert(sync, place.state(), run=place.run_name(), now=place.now()))
+    return 0
+
+
+def _pause(chosen: argparse.Namespace) -> int:
+    name = place.declared(chosen).sync(chosen.sync).name
+    print(pauses.pause(name, place.state(), by=chosen.by, reason=chosen.reason, now=place.now()))
+    return 0
+
+
+def _resume(chosen: argparse.Namespace) -> int:
+    print(pauses.resume(place.declared(chosen).sync(chosen.sync).name, place.state()))
     return 0
 
 

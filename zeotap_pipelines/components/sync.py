@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from abc import abstractmethod
 from contextlib import suppress
+from datetime import datetime
 from typing import Annotated, Any, ClassVar, Self
 from weakref import WeakKeyDictionary
 
@@ -16,8 +17,11 @@ from ..assets import diff_asset
 from ..delivering import sync_asset
 from ..destinations.base import Target
 from ..errors import FixDeclaration
+from ..hours import Hours
 from ..mapping import Field, strftime
 from ..model import Address, Mode
+from ..pauses import Closed, closed
+from ..state import State
 from .audience import Audience
 from .connection import ConnectionDeclaration, Name
 from .declaration import Declaration, catalog, refer
@@ -77,6 +81,16 @@ class GuardSettings(dg.Model, dg.Resolvable):
         return core.Guards(**self.model_dump())
 
 
+class DeliveryHours(dg.Model, dg.Resolvable):
+    """When a sync may speak to its service."""
+
+    hours: Annotated[str, dg.Resolver.default(description="From one time to another: 08:00-20:00, or 22:00-06:00")]
+    weekdays: Annotated[list[str], dg.Resolver.default(description="mon, tue, …; none named: every day")] = []
+    timezone: Annotated[
+        str | None, dg.Resolver.default(description="Whose clock, such as Europe/Vienna; unset: the audience's")
+    ] = None
+
+
 class Sync(Declaration):
     """Base of the syncs: what goes where, as the assets diffs/<name> and syncs/<name>."""
 
@@ -97,6 +111,13 @@ class Sync(Declaration):
     automatic: Annotated[
         bool, dg.Resolver.default(description="false: only by hand, whatever starts the audience's chain")
     ] = True
+    go_on: Annotated[
+        bool, dg.Resolver.default(description="What was put off, deferred or cut off is asked again as soon as it may")
+    ] = True
+    paused: Annotated[bool, dg.Resolver.default(description="Nothing is sent until this is taken out")] = False
+    deliver_between: Annotated[
+        DeliveryHours | None, dg.Resolver.default(description="The hours within which it may send; unset: any")
+    ] = None
     description: str | None = None
     owners: Annotated[list[str], dg.Resolver.default(description="E-mail addresses or team:name")] = []
 
@@ -129,6 +150,22 @@ class Sync(Declaration):
         except FixDeclaration as error:
             raise self.error("mapping" if "map" in str(error) else "name", says=str(error)) from None
 
+    def hours(self, audience: Audience) -> Hours | None:
+        """Return within which hours it may send; None: at any. Raises DeclarationError where they can't be."""
+        given = self.deliver_between
+        if given is None:
+            return None
+        try:
+            return Hours.of(given.hours, given.weekdays, given.timezone or audience.timezone)
+        except FixDeclaration as error:
+            raise self.error("deliver_between", says=f"deliver_between: {error}") from None
+
+    def closed(self, audience: Audience, state: State, now: datetime) -> Closed | None:
+        """Return why nothing may be sent *now*; None where it may."""
+        if self.paused:
+            return Closed(f"paused by its declaration, {self.place('paused')}", None)
+        return closed(self.name, state, self.hours(audience), now)
+
     def definitions(self, context: dg.ComponentLoadContext) -> dg.Definitions:
         """Return the diff asset and the sync asset."""
         audience = refer(self, "audience", catalog(context, Audience))
@@ -137,6 +174,7 @@ class Sync(Declaration):
             says = f"{connection.name!r} is a connection to {connection.service}, not to {self.target_type.service}"
             raise self.error("connection", says=says)
         definition = self.definition(audience, connection)
+        self.hours(audience)
         for twin in _writers(context).get(definition.address, ()):
             if twin.name != self.name and {twin.mode, self.mode} != {"add", "remove"}:
                 says = f"{self.name} and {twin.name} ({twin.place()}) both write to {definition.address}"

@@ -1,0 +1,150 @@
+"""A sync that is paused, or outside its hours, sends nothing, says why, and goes on when it may."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from zeotap_pipelines.errors import ContinueLater, FixDeclaration, FixSettings
+from zeotap_pipelines.hours import WEEKDAYS, Hours
+from zeotap_pipelines.pauses import closed, pause, paused, resume
+from zeotap_pipelines.sandbox import Sandbox
+from zeotap_pipelines_tests.project import DAYS, DIFF, SYNC, Project, asked, members
+from zeotap_pipelines_tests.test_going_on import look
+from zeotap_pipelines_tests.world import World
+
+ONE, *_ = DAYS
+ZONES = ["UTC", "Europe/Vienna", "America/New_York", "Asia/Kathmandu", "Pacific/Auckland"]
+MOMENTS = st.datetimes(datetime(2026, 1, 1), datetime(2027, 1, 1), timezones=st.just(UTC))
+CLOCKS = st.tuples(st.integers(0, 23), st.integers(0, 59)).map(lambda found: f"{found[0]:02}:{found[1]:02}")
+
+
+@given(MOMENTS, CLOCKS, CLOCKS, st.lists(st.sampled_from(WEEKDAYS), unique=True), st.sampled_from(ZONES))
+def test_a_window_is_open_between_its_hours_and_tells_when_it_opens_and_closes(
+    now: datetime, begin: str, end: str, weekdays: list[str], zone: str
+) -> None:
+    hours = Hours.of(f"{begin}-{end}", weekdays, zone)
+    opens = hours.opens(now)
+    if opens is None:
+        closes = hours.closes(now)
+        assert now < closes
+        assert hours.opens(closes - timedelta(microseconds=1)) is None
+        return
+    assert now < opens <= now + timedelta(days=9)
+    assert hours.opens(opens - timedelta(microseconds=1)) == opens and hours.opens(opens) is None
+    local = opens.astimezone(ZoneInfo(zone))
+    assert not weekdays or WEEKDAYS[local.weekday()] in weekdays
+
+
+@pytest.mark.parametrize(
+    ("hours", "weekdays", "zone", "moment", "opens"),
+    [
+        ("08:00-20:00", [], "UTC", "2026-11-22T07:59", "2026-11-22T08:00"),
+        ("08:00-20:00", [], "UTC", "2026-11-22T08:00", None),
+        ("08:00-20:00", [], "UTC", "2026-11-22T20:00", "2026-11-23T08:00"),
+        ("08:00-20:00", [], "Europe/Vienna", "2026-11-22T07:00", None),
+        ("08:00-20:00", [], "Europe/Vienna", "2026-07-22T05:59", "2026-07-22T06:00"),
+        ("08:00-20:00", ["mon"], "UTC", "2026-11-22T12:00", "2026-11-23T08:00"),
+        ("22:00-06:00", ["sun"], "UTC", "2026-11-23T05:00", None),
+        ("22:00-06:00", ["sun"], "UTC", "2026-11-23T23:00", "2026-11-29T22:00"),
+        ("00:00-24:00", ["mon"], "UTC", "2026-11-23T23:59", None),
+    ],
+)
+def test_windows_by_example(hours: str, weekdays: list[str], zone: str, moment: str, opens: str | None) -> None:
+    found = Hours.of(hours, weekdays, zone).opens(datetime.fromisoformat(moment).replace(tzinfo=UTC))
+    assert found == (datetime.fromisoformat(opens).replace(tzinfo=UTC) if opens else None)
+
+
+@pytest.mark.parametrize(
+    ("hours", "weekdays", "zone", "says"),
+    [
+        ("8-20", [], "UTC", "write them as 08:00-20:00"),
+        ("08:00-25:00", [], "UTC", "write them as 08:00-20:00"),
+        ("08:00-20:00", ["Monday"], "UTC", "'Monday' is no weekday: write mon, tue"),
+        ("08:00-20:00", [], "Europe/Atlantis", "there is no time zone 'Europe/Atlantis'"),
+    ],
+)
+def test_hours_that_can_not_be_are_named(hours: str, weekdays: list[str], zone: str, says: str) -> None:
+    with pytest.raises(FixDeclaration, match=says):
+        Hours.of(hours, weekdays, zone)
+
+
+def test_a_delivery_ends_with_its_window_and_the_rest_is_owed(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    people = [str(number) for number in range(200)]
+    world.take(people)
+    soon = world.clock.now() + timedelta(minutes=5)
+    hours = Hours.of(f"{world.clock.now():%H:%M}-{soon:%H:%M}", [], "UTC")
+    done = world.carry_out(trip=world.trip(hours=hours, on_progress=lambda *_: world.clock.pass_(10)))
+    assert isinstance(done.error, ContinueLater) and done.error.until == world.clock.now().replace(
+        hour=8, minute=0, second=0, microsecond=0
+    ) + timedelta(days=1)
+    assert 0 < done.asked < 200 and done.left == 200 - done.asked
+    assert len(world.held) == done.asked
+    assert world.carry_out().asked == 200 - done.asked
+
+
+def test_a_pause_holds_until_it_is_resumed_and_names_who_and_why(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    now = world.clock.now()
+    with pytest.raises(FixSettings, match="who pauses and why"):
+        pause("sync", world.state, by=" ", reason="why", now=now)
+    assert closed("sync", world.state, None, now) is None
+    pause("sync", world.state, by="ada", reason="the list is wrong", now=now)
+    found = closed("sync", world.state, None, now + timedelta(days=99))
+    assert found and found.why == "paused by ada since 2026-11-21T08:00: the list is wrong" and found.until is None
+    assert closed("another", world.state, None, now) is None
+    assert resume("sync", world.state) == "sync may deliver again"
+    assert paused("sync", world.state) is None and resume("sync", world.state) == "sync was not paused"
+
+
+def held_back(project: Project, group: Sandbox) -> dict[str, Any]:
+    """Run the chain, which sends nothing, and return what is observed."""
+    project.seen({ONE: ["1", "2"]})
+    run = project.run(day=ONE)
+    assert run.succeeded and run.green() == [] and run.green(DIFF) == [ONE]
+    assert group.log == []
+    [observed] = run.observed()
+    return observed
+
+
+def test_a_sync_outside_its_hours_is_neither_green_nor_failed_and_goes_on_when_they_begin(
+    project: Project, group: Sandbox
+) -> None:
+    begin, end = (datetime.now(UTC) + timedelta(hours=hours) for hours in (3, 5))
+    block = f'mode: mirror\n  deliver_between:\n    hours: "{begin:%H:%M}-{end:%H:%M}"\n    timezone: UTC'
+    project.change("people_to_group", ("mode: mirror", block))
+    assert held_back(project, group)["nothing_sent"] == "outside its delivery window"
+    waits = look(project)
+    assert not waits.run_requests and f"goes on {begin:%Y-%m-%d %H:%M} UTC" in waits.skip_message
+    project.change("people_to_group", (block, "mode: mirror"))
+    assert [request.partition_key for request in look(project).run_requests] == [ONE]
+    assert project.run(SYNC, day=ONE).green() == [ONE] and members(group) == {"1", "2"}
+
+
+def test_a_sync_that_is_paused_from_the_ui_sends_nothing_until_it_is_resumed(project: Project, group: Sandbox) -> None:
+    def job(name: str, op: str, **config: str) -> None:
+        run_config = {"ops": {op: {"config": {"sync": "people_to_group", **config}}}}
+        found = project.load().resolve_job_def(name)
+        assert found.execute_in_process(run_config=run_config, instance=project.instance).success
+
+    job("pause", "pause_sync", by="ada", reason="the list is wrong")
+    observed = held_back(project, group)
+    assert observed["nothing_sent"].startswith("paused by ada since ") and observed["goes_on"] == "when it is resumed"
+    assert "the list is wrong" in look(project).skip_message
+    job("resume", "resume_sync")
+    assert [request.partition_key for request in look(project).run_requests] == [ONE]
+
+
+def test_a_sync_that_is_paused_by_its_declaration_says_where(project: Project, group: Sandbox) -> None:
+    project.change("people_to_group", ("mode: mirror", "mode: mirror\n  paused: true"))
+    assert "people_to_group/defs.yaml:8" in held_back(project, group)["nothing_sent"]
+    trial = project.run(SYNC, day=ONE, limit=1)
+    assert trial.succeeded and asked(group) == []
+    assert project.run(SYNC, day=ONE, dry_run=True).observed()[0]["dry_run"] is True
