@@ -19,7 +19,7 @@ APART := env -u DAGSTER_HOME -u ZEOTAP_STATE
 # dg warns of a virtual environment that isn't active, and sends telemetry unless DAGSTER_HOME says otherwise.
 DG := env -u ZEOTAP_STATE VIRTUAL_ENV="$$PWD/.venv" DAGSTER_HOME="$$PWD/data/state/check" $(BIN)/dg
 
-.PHONY: help demo demo-full dev test check bench chaos mutants clean
+.PHONY: help demo demo-full dev test check bench chaos peers mutants clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' Makefile
@@ -55,6 +55,9 @@ bench: $(STAMP) ## CPU of the diff and of delivery beside their contenders
 
 chaos: $(STAMP) ## processes killed a thousand times while the services fail: nothing lost, nothing doubled
 	@$(APART) $(PYTHON) -m benchmarks.chaos --kills 1000
+
+peers: $(STAMP) ## what becomes of credits and a group under trouble, here and with what others use (DOCUMENT=1: into docs)
+	@$(APART) $(PYTHON) -m benchmarks.peers $(if $(DOCUMENT),--document)
 
 mutants: $(STAMP) ## the code broken in dozens of ways, one at a time: some test must fail each time
 	@$(APART) $(PYTHON) -m benchmarks.mutants
