@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 from ..figure import Figure
-from . import diff, one_by_one
+from . import diff, in_dagster, one_by_one
 
-FIGURES: tuple[Figure, ...] = (*diff.FIGURES, *one_by_one.FIGURES)
+FIGURES: tuple[Figure, ...] = (*diff.FIGURES, *one_by_one.FIGURES, *in_dagster.FIGURES)
