@@ -62,8 +62,8 @@ MUTANTS = (
     Mutant(
         "a 500 leaves no doubt about an event",
         "destinations/base.py",
-        "Outcome(Fate.IN_DOUBT if event else Fate.DEFERRED, reason, status)",
-        "Outcome(Fate.DEFERRED, reason, status)",
+        "status >= 500:\n        return Outcome(Fate.IN_DOUBT if event else Fate.DEFERRED, reason, status)",
+        "status >= 500:\n        return Outcome(Fate.DEFERRED, reason, status)",
         "wire destinations/test_crowdtwist_activities",
     ),
     Mutant(
@@ -377,7 +377,7 @@ MUTANTS = (
     Mutant(
         "credentials travel over http",
         "destinations/base.py",
-        'if parts.scheme == "http" and not _loopback(parts.hostname):',
+        'if parts.scheme == "http" and not loopback(parts.hostname):',
         "if False:",
         "wire",
     ),
@@ -444,6 +444,41 @@ MUTANTS = (
         "dg.AutomationCondition.eager() & dg.AutomationCondition.all_deps_blocking_checks_passed()",
         "dg.AutomationCondition.eager()",
         "following",
+    ),
+    Mutant(
+        "a full disk counts as a failed query",
+        "engines/duckdb.py",
+        "            for number in FULL:  # Neither the query nor the data is at fault.",
+        "            for number in ():",
+        "hostile_processes",
+    ),
+    Mutant(
+        "a plan whose operations were exchanged is sent",
+        "plan.py",
+        "return found == self.content or not self.content",
+        "return True",
+        "hostile",
+    ),
+    Mutant(
+        "an error with a good status is a success",
+        "destinations/base.py",
+        "    if response.is_success and (instead := _in_place_of_an_answer(response)):",
+        '    if instead := "":',
+        "hostile destinations/test_kognitiv",
+    ),
+    Mutant(
+        "a clock that was years ahead uses up the budget of years",
+        "limits.py",
+        "if today[-1] < day <= self._horizon())",
+        "if today[-1] < day)",
+        "hostile",
+    ),
+    Mutant(
+        "a signal before the work has begun is not heard",
+        "stopping.py",
+        "            if not given_up.is_set():\n                result.set_result(work())",
+        "            result.set_result(work())",
+        "stopping",
     ),
 )
 

@@ -92,6 +92,9 @@ class ClientCredentials(httpx.Auth):
                 f"the token service answers HTTP {response.status_code}: it is in trouble, not the credentials; "
                 "where that lasts, look at the service's status page"
             )
+        if response.is_redirect:
+            where = f"{self.token_url} answers with a redirect (HTTP {response.status_code}), which is not followed"
+            raise FixConnection(f"{where}: check base_url and token_url")
         if response.status_code in (404, 405):
             where = f"there is no token service at {self.token_url} (HTTP {response.status_code})"
             raise FixConnection(f"{where}: check base_url and token_url")

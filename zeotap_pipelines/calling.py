@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import random
 import re
+import ssl
 from dataclasses import dataclass
 from datetime import timedelta
 from email.utils import parsedate_to_datetime
@@ -19,7 +20,7 @@ import httpx
 from .clock import Clock
 from .destinations.base import TRANSIENT, Connection
 from .errors import ContinueLater, FixConnection, ZeotapError
-from .limits import PATIENCE, Pacer
+from .limits import LONGEST_PAUSE, PATIENCE, Pacer
 from .model import Call, Fate, Outcome
 from .tasks import Begun
 from .transport import Capped
@@ -29,9 +30,6 @@ UNSENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.Uns
 
 FIRST_WAIT, LONGEST_WAIT = 0.5, 30.0
 """Seconds of the exponential backoff, before jitter."""
-
-LONGEST_PAUSE = 86_400.0
-"""A service that asks to wait for longer is asked again after so many seconds."""
 
 THROTTLED_FOR = 300.0
 """A call that was told 429 for so many seconds ends the run, which goes on later."""
@@ -225,6 +223,13 @@ def _backoff(failures: int) -> float:
 
 def _reason(error: Exception) -> str:
     """Return what failed without any text that a server or a URL could have put in."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, ssl.SSLCertVerificationError):
+            return "the host's certificate is not valid for it: check base_url, and what stands between here and there"
+        if isinstance(cause, ssl.SSLError):
+            return "the host speaks no TLS that can be agreed on: check base_url"
+        cause = cause.__cause__ or cause.__context__
     kind = type(error).__name__
     known = {
         "ConnectError": "the connection could not be made: check base_url, and that the network lets HTTPS out to it",

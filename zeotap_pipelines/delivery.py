@@ -57,7 +57,7 @@ def deliver(
             f"the approval names plan {approval.plan}, but the plan is {plan.id}: look at it and approve it"
         )
     if not plan.intact(trip.state):
-        raise RepairState(f"the operations of plan {plan.id} are damaged or gone: make it again")
+        raise RepairState(f"the operations of plan {plan.id} are gone or no longer what they were: make it again")
     trial = Trial(limit, None if only is None else plan.rows(only))
     ledger = Ledger(trip.state, sync.target, sync.address)
     with ledger.journal() as journal:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
@@ -18,13 +19,13 @@ import duckdb
 from . import events, guards, operations, rendering
 from .comparison import Comparison, compare, several
 from .engines.duckdb import first_line, rows
-from .errors import FixDeclaration
+from .errors import FixDeclaration, RepairState
 from .ledger import Ledger
 from .model import Change, Partition, Verb
-from .plan import Plan, save
+from .plan import Plan, load, save
 from .protection import protect
 from .snapshot import Snapshot
-from .state import State, replacing
+from .state import State, content_digest, replacing
 from .sync import Sync
 
 
@@ -124,9 +125,11 @@ def _write(compared: Comparison, state: State, counted: Mapping[str, int], now: 
         made_at=now.isoformat(),
         **counted,  # type: ignore[arg-type]
     )
-    path = plan.file(state)
-    if not plan.intact(state):
+    path, before = plan.file(state), None
+    with suppress(RepairState):  # What is damaged is made again.
+        before = load(state, sync.name, partition.key, plan.id)
+    if before is None or not before.intact(state):
         with replacing(path) as draft:
             rows(connection, operations.copied(compared, str(draft)))
         state.witness("operations")
-    return plan
+    return replace(plan, content=content_digest(path))

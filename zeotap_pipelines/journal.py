@@ -67,8 +67,11 @@ class Journal:
         if not path.exists():
             _start(path)
         self.path = path
-        self.id, self._next = _recover(path)
-        self._file = os.open(path, os.O_WRONLY | os.O_APPEND)
+        try:
+            self.id, self._next = _recover(path)
+            self._file = os.open(path, os.O_WRONLY | os.O_APPEND)
+        except OSError as error:
+            raise self._unwritable(error) from error
 
     @property
     def empty(self) -> bool:

@@ -29,7 +29,7 @@ from .engines.duckdb import attached, first_line, memory, opened, rows
 from .errors import RepairState
 from .journal import Journal, read_id
 from .model import Address
-from .state import State, folder, replacing
+from .state import State, folder, replacing, unwritable
 
 MIGRATIONS = {2: "ALTER TABLE told ADD COLUMN IF NOT EXISTS stamp UBIGINT"}
 """What makes a ledger of one version less into one of this."""
@@ -144,14 +144,21 @@ class Ledger:
 
     @contextmanager
     def writing(self) -> Iterator[duckdb.DuckDBPyConnection]:
-        """Open the ledger to change it, made and migrated where it must be."""
+        """
+        Open the ledger to change it, made and migrated where it must be.
+
+        Raises RepairState where the disk takes no more.
+        """
         if not self.file.exists():
             # Made aside: a disk that is full by now must not leave half a ledger.
             with replacing(self.file) as draft, opened(draft, read_only=False) as connection:
                 self._prepare(connection)
-        with opened(self.file, read_only=False, wait=600.0) as connection:
-            self._prepare(connection)
-            yield connection
+        try:
+            with opened(self.file, read_only=False, wait=600.0) as connection:
+                self._prepare(connection)
+                yield connection
+        except OSError as error:
+            raise unwritable(self.file, error) from error
 
     @contextmanager
     def reading(self) -> Iterator[duckdb.DuckDBPyConnection]:

@@ -35,6 +35,9 @@ EDGE = timedelta(minutes=1)
 DAYS = 7
 """So many days are remembered, for a clock that goes back."""
 
+LONGEST_PAUSE = 86_400.0
+"""A service that asks to wait for longer is asked again after so many seconds."""
+
 PATIENCE = 60.0
 """A pause longer than this many seconds ends the run, which goes on later, rather than hold its slot."""
 
@@ -75,6 +78,9 @@ class Pacer:
         if self._paused_until is None:
             return 0.0
         pause = (self._paused_until - self._clock.now()).total_seconds()
+        if pause > LONGEST_PAUSE:  # Nobody may ask for so long: the clock was wrong when this was written down.
+            self._paused_until = None
+            return 0.0
         if pause > PATIENCE:
             self._unspend()
             until = f"{self._paused_until:%Y-%m-%d %H:%M:%S} UTC"
@@ -132,7 +138,7 @@ class Pacer:
             self._today, self._reserved = today, 0
         if self._reserved == 0:
             # A clock that went back must not renew the budget: what later days used counts too.
-            later = sum(calls for day, calls in self._days.items() if day > today[-1])
+            later = sum(calls for day, calls in self._days.items() if today[-1] < day <= self._horizon())
             used = max(self._days.get(day, 0) for day in today) + later
             self._reserved = max(0, min(BLOCK, max(1, budget // BLOCKS), budget - used))
             if self._reserved == 0:
@@ -148,6 +154,10 @@ class Pacer:
             self._write()
         self._reserved -= 1
         return 0.0
+
+    def _horizon(self) -> str:
+        """Return the last day that counts: what a clock far ahead wrote down must not hold for the year until then."""
+        return (self._clock.now() + timedelta(days=DAYS)).date().isoformat()
 
     def _unspend(self) -> None:
         if self._limits.per_day is not None:
@@ -174,7 +184,7 @@ class Pacer:
 
     def _write(self) -> None:
         kept = {
-            "days": dict(sorted(self._days.items())[-DAYS:]),
+            "days": dict([day for day in sorted(self._days.items()) if day[0] <= self._horizon()][-2 * DAYS :]),
             "paused_until": self._paused_until.isoformat() if self._paused_until else None,
         }
         write_text(self._path, json.dumps(kept))

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from .errors import WaitForAccount
-from .state import folder
+from .state import folder, unwritable
 
 
 @contextmanager
@@ -31,7 +31,10 @@ def speaking(
     left behind: the lock is the kernel's, the file's content only says who holds it.
     """
     path = folder(account) / "account.lock"
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    except OSError as error:
+        raise unwritable(path, error) from error
     try:
         deadline = monotonic() + wait
         while not _try(descriptor):

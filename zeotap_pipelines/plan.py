@@ -16,13 +16,10 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-import pyarrow
-from pyarrow import parquet
-
 from .errors import FixSettings, RepairState
 from .model import Partition
 from .naming import filename
-from .state import State, write_text
+from .state import State, content_digest, write_text
 
 
 class Level(StrEnum):
@@ -51,7 +48,8 @@ class Plan:
     counts the reasons; *set_aside* maps reasons to rows that are neither sent
     nor removed; *told* is how many rows the target was last told to hold;
     *kept_for* counts removals that would take out a wanted person and so aren't
-    asked; *come_back* counts events that seem to have been asked for under another id.
+    asked; *come_back* counts events that seem to have been asked for under another id;
+    *content* is the digest of the file of operations.
     """
 
     id: str
@@ -80,6 +78,7 @@ class Plan:
     declared: str
     replacement: bool
     made_at: str
+    content: str = ""
     verdicts: tuple[Verdict, ...] = field(default=())
 
     @property
@@ -103,12 +102,12 @@ class Plan:
         return state.plans(self.sync, self.partition) / f"{filename(self.id)}.parquet"
 
     def intact(self, state: State) -> bool:
-        """Return whether the operations are there, and all of them."""
+        """Return whether the operations are there, and the very ones that the plan was made of."""
         try:
-            found: int = parquet.read_metadata(self.file(state)).num_rows
-        except (pyarrow.ArrowException, OSError):
+            found = content_digest(self.file(state))
+        except OSError:
             return False
-        return found == self.operations
+        return found == self.content or not self.content  # An earlier version wrote none down.
 
     def row_id(self, row: int) -> str:
         """Return a name for a row that says nothing of who it is, and that no other plan has."""

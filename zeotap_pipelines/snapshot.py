@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -19,7 +18,7 @@ from .engines.duckdb import Source, first_line, memory, rows
 from .errors import FixQuery, MakePlanAgain, RepairState
 from .model import Partition
 from .naming import identifier, literal
-from .state import State, replacing
+from .state import State, content_digest, replacing
 
 
 @dataclass(frozen=True)
@@ -140,8 +139,7 @@ def _described(file: _File) -> tuple[int, Mapping[str, str], str]:
     with _readable(file.path), memory() as connection:
         columns = {name: sql_type for name, sql_type, *_ in rows(connection, f"DESCRIBE SELECT * FROM {scan}")}
         [(count,)] = rows(connection, f"SELECT count(*) FROM {scan}")
-    with file.path.open("rb") as content:
-        return int(count), columns, hashlib.file_digest(content, "sha256").hexdigest()[:32]
+    return int(count), columns, content_digest(file.path)
 
 
 @contextmanager

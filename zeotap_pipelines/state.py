@@ -11,6 +11,8 @@ Where everything lies: one root folder, private to its owner.
 
 from __future__ import annotations
 
+import errno
+import hashlib
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -20,6 +22,9 @@ from pathlib import Path
 from .errors import RepairState
 from .model import Address
 from .naming import filename
+
+FULL = frozenset({errno.ENOSPC, errno.EFBIG, errno.EDQUOT, errno.EROFS})
+"""What a disk says that takes no more."""
 
 
 def _unwatched(step: str) -> None:
@@ -88,8 +93,11 @@ def replacing(path: Path) -> Iterator[Path]:
     Give a temporary path beside *path*; what was written there takes its place, whole and durable, or not at all.
 
     A file that is there is complete: a crash in between leaves the old file, or none.
+    Raises RepairState where the disk takes no more.
     """
     draft = folder(path.parent) / f".{path.name}.{os.getpid()}.{os.urandom(4).hex()}.tmp"
+    if not os.access(draft.parent, os.W_OK):
+        raise unwritable(path, PermissionError(errno.EACCES, os.strerror(errno.EACCES)))
     try:
         yield draft
         try:
@@ -98,7 +106,11 @@ def replacing(path: Path) -> Iterator[Path]:
             draft.replace(path)
             _sync(path.parent)
         except OSError as error:
-            raise _unwritable(path, error) from error
+            raise unwritable(path, error) from error
+    except OSError as error:
+        if error.errno in FULL:
+            raise unwritable(path, error) from error
+        raise
     finally:
         draft.unlink(missing_ok=True)
 
@@ -109,10 +121,17 @@ def write_text(path: Path, text: str) -> None:
         try:
             draft.write_text(text, encoding="utf-8")
         except OSError as error:
-            raise _unwritable(path, error) from error
+            raise unwritable(path, error) from error
 
 
-def _unwritable(path: Path, error: OSError) -> RepairState:
+def content_digest(path: Path) -> str:
+    """Return the digest that names a file's content."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()[:32]
+
+
+def unwritable(path: Path, error: OSError) -> RepairState:
+    """Return what to raise where *path* can't be written."""
     return RepairState(f"{path} can't be written: {error.strerror}")
 
 

@@ -66,23 +66,27 @@ def attended(work: Callable[[], T], stop: Callable[[], object]) -> T:
     (it may not have begun when it is first called), and is then raised.
     """
     result: Future[T] = Future()
-    done = threading.Event()
+    begun, given_up, done = threading.Event(), threading.Event(), threading.Event()
 
     def body() -> None:
+        begun.set()
         try:
-            result.set_result(work())
+            if not given_up.is_set():
+                result.set_result(work())
         except BaseException as error:
             result.set_exception(error)
         finally:
             done.set()
 
-    # Not Thread.join: when a signal interrupts it, Python 3.11 takes the thread for finished.
-    threading.Thread(target=body, name="attended").start()
     try:
+        # A signal may arrive before start has returned. Not Thread.join: when a signal interrupts it, Python 3.11
+        # takes the thread for finished.
+        threading.Thread(target=body, name="attended").start()
         while not done.wait(0.2):
             pass
     except BaseException:
-        while not done.is_set():  # A second signal must not leave the journal to two writers.
+        given_up.set()  # Either the thread sees this, or it is seen here that it has begun.
+        while begun.is_set() and not done.is_set():  # A second signal must not leave the journal to two writers.
             with suppress(BaseException):
                 stop()
                 done.wait(0.05)

@@ -118,8 +118,8 @@ class AgillicTargetGroup(AgillicTarget):
                 response = yield call
             except Unanswered as lost:
                 return Receipt(_left(lost.outcome, path), known)
-            if not response.is_success:
-                outcome = self.judge(response)
+            outcome = self.judge(response)
+            if outcome.fate is not Fate.ACCEPTED:
                 error = misfit(response, call, FixTarget(f"{self._missing()}: HTTP 404 to {path}"))
                 refusals += 1
                 if (

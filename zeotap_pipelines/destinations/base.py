@@ -243,8 +243,12 @@ def judge(response: httpx.Response, *, event: bool = False) -> Outcome:
     Return what a status means: 2xx is success, a transient one is asked again, anything else is the row's fault.
 
     Only a 429 is certain to have done nothing. An *event* that may have happened is in doubt.
+    A 2xx that holds a web page (a portal, a notice of maintenance) or an error is no success.
     """
     status = response.status_code
+    if response.is_success and (instead := _in_place_of_an_answer(response)):
+        reason = f"HTTP {status} with {instead} in place of an answer: check base_url"
+        return Outcome(Fate.IN_DOUBT if event else Fate.DEFERRED, reason, status)
     if response.is_success:
         return ACCEPTED if status == 200 else Outcome(Fate.ACCEPTED, status=status)
     reason = f"HTTP {status}{_said(response)}"
@@ -253,6 +257,18 @@ def judge(response: httpx.Response, *, event: bool = False) -> Outcome:
     if status in TRANSIENT or status < 400 or status >= 500:
         return Outcome(Fate.IN_DOUBT if event else Fate.DEFERRED, reason, status)
     return Outcome(Fate.REJECTED, reason, status, untouched=True)
+
+
+def _in_place_of_an_answer(response: httpx.Response) -> str:
+    """Return what a success holds that is none, whatever its type and status say; nothing where it is one."""
+    if response.content.lstrip()[:1] == b"<":
+        return "a web page"
+    try:
+        said = response.json()
+    except ValueError:
+        return ""
+    wrong = isinstance(said, dict) and (said.get("error") or said.get("errors") or said.get("success") is False)
+    return "an error" if wrong else ""
 
 
 def _said(response: httpx.Response) -> str:

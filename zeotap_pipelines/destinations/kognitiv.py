@@ -187,10 +187,6 @@ class PromotionalMemberGroup(Target):
                 "give the API token the permission to add and remove members"
             )
             raise Halt(Receipt(Outcome(Fate.DEFERRED, outcome.reason, outcome.status, untouched=True)), refused)
-        if outcome.fate is Fate.ACCEPTED and _is_page(response):
-            # What answers with a page (a portal, a notice of maintenance) has added nobody.
-            reason = f"HTTP {response.status_code} with a web page in place of an answer: check base_url"
-            return Outcome(Fate.DEFERRED, reason, response.status_code)
         if outcome.fate is Fate.REJECTED:
             reason = f"{outcome.reason} (inactive members can't be added to groups)"
             return Outcome(Fate.REJECTED, reason, outcome.status, untouched=True)
@@ -221,11 +217,6 @@ class PromotionalMemberGroup(Target):
                 f"Kognitiv has no promotional member group with the external reference {self.group!r}: "
                 "check the reference under the promotional member group settings"
             )
-
-
-def _is_page(response: httpx.Response) -> bool:
-    """Return whether *response* holds a web page, whatever its type says."""
-    return response.content.lstrip()[:1] == b"<"
 
 
 def _listed(response: httpx.Response) -> list[dict[str, Any]] | None:

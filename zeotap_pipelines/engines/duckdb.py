@@ -23,6 +23,7 @@ import tenacity
 
 from ..errors import FixQuery, RepairState, TryAgainLater
 from ..naming import identifier, literal
+from ..state import FULL, unwritable
 from ..stopping import attended
 
 T = TypeVar("T")
@@ -119,6 +120,10 @@ def memory(spill: Path | None = None) -> Iterator[duckdb.DuckDBPyConnection]:
         configure(connection)
         rows(connection, f"ATTACH ':memory:' AS {name}; USE {name}")
         yield connection
+    except OSError as error:
+        if spill is None or error.errno not in FULL:
+            raise
+        raise unwritable(spill, error) from error
     finally:
         _detach(connection, name)
         connection.close()
@@ -215,7 +220,11 @@ def configure(connection: duckdb.DuckDBPyConnection) -> None:
 
 
 def rows(connection: duckdb.DuckDBPyConnection, query: str, parameters: Any = None) -> list[tuple[Any, ...]]:
-    """Run *query* to its end and return its rows; a signal that raises stops it within moments, however long it is."""
+    """
+    Run *query* to its end and return its rows; a signal that raises stops it within moments, however long it is.
+
+    Raises what DuckDB raises, and OSError where the disk takes no more.
+    """
     return _ran(connection, query, parameters)[1]
 
 
@@ -227,8 +236,14 @@ def lines(connection: duckdb.DuckDBPyConnection, query: str, parameters: Any = N
 
 def _ran(connection: duckdb.DuckDBPyConnection, query: str, parameters: Any) -> tuple[list[str], list[tuple[Any, ...]]]:
     def run() -> tuple[list[str], list[tuple[Any, ...]]]:
-        ran = connection.execute(query, parameters)
-        return [column[0] for column in ran.description or ()], ran.fetchall()
+        try:
+            ran = connection.execute(query, parameters)
+            return [column[0] for column in ran.description or ()], ran.fetchall()
+        except duckdb.Error as error:
+            for number in FULL:  # Neither the query nor the data is at fault.
+                if os.strerror(number) in str(error):
+                    raise OSError(number, os.strerror(number)) from error
+            raise
 
     if threading.current_thread() is not threading.main_thread():
         return run()  # Signals are raised in the main thread only.

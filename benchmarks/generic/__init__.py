@@ -1,0 +1,1 @@
+"""A generic mutator over the core: what no person thought of breaking."""
