@@ -1,7 +1,7 @@
 """The sync asset: sends what is owed of a plan, and is green where that was delivered, or superseded."""
 
 # No postponed annotations here: Dagster reads the types of an asset function's parameters.
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +14,8 @@ from .building import asset
 from .debts import Debt
 from .errors import AskForRestore, ContinueLater, ZeotapError
 from .launchpad import SyncConfig
-from .model import Partition
+from .model import Mode, Partition
+from .progress import Progress, Stand
 from .remembered import refuse_lost_state
 from .trip import Summary, Trip
 
@@ -47,6 +48,7 @@ def sync_asset(
     checks = [
         dg.AssetCheckSpec(name, asset=key, description=says, partitions_def=audience.partitioning())
         for name, says in observability.OUTCOMES.items()
+        if name != observability.AGREES or definition.mode is Mode.MIRROR
     ]
 
     @asset(
@@ -68,7 +70,7 @@ def sync_asset(
                     plan = pipeline.plan(definition, newest, state(), run=context.run.run_id)
                     metadata = observability.of_plan(plan, definition, connection.limits(), state())
                     yield _observed(context, definition, newest, {"dry_run": True, **metadata})
-                yield from observability.outcome_results(definition, state(), newest.key)
+                yield from observability.outcome_results(definition, state(), newest)
                 return
             refuse_lost_state(context, definition, state(), adopt=config.adopt)
             debt = Debt(state(), definition, context.run.run_id, config.allowed())
@@ -86,7 +88,7 @@ def sync_asset(
                 getattr(context.resources, connection.name).connection(),
                 context.run.run_id,
                 hours=declared.hours(audience),
-                on_progress=observability.Progress(context.log.info),
+                on_progress=Progress(_observing(context, definition, together[-1][-1])),
             )
         green: list[tuple[list[Partition], dict[str, Any]]] = []
         for group in together:
@@ -104,7 +106,7 @@ def sync_asset(
             green.append((group, {**said, **observability.standing(definition, state())}))
         else:
             heard = summary if isinstance(summary, Summary) else None
-            checked = list(observability.outcome_results(definition, state(), together[-1][-1].key, heard))
+            checked = list(observability.outcome_results(definition, state(), together[-1][-1], heard))
             if not context.has_partition_key_range:
                 yield dg.MaterializeResult(metadata=green[-1][1], check_results=checked)
                 return
@@ -116,7 +118,7 @@ def sync_asset(
             for partition in done:
                 context.log_event(dg.AssetMaterialization(key, partition=partition.key, metadata=said))
         yield _observed(context, definition, group[-1], _metadata(context, definition, summary, config))
-        yield from observability.outcome_results(definition, state(), group[-1].key, summary)
+        yield from observability.outcome_results(definition, state(), group[-1], summary)
         if isinstance(summary.error, ContinueLater) or (config.trial and not summary.error):
             return  # Not green, not failed: what is left is owed, and a later run goes on.
         error = summary.error
@@ -167,6 +169,29 @@ def _metadata(
     context: dg.AssetExecutionContext, definition: "core.Sync", summary: Summary, config: SyncConfig
 ) -> dict[str, Any]:
     return observability.of_summary(summary, definition, state(), context.run.run_id, config.approval())
+
+
+def _observing(
+    context: dg.AssetExecutionContext, definition: "core.Sync", partition: Partition
+) -> Callable[[Stand], None]:
+    """Return what logs and records how far a delivery is."""
+    stands = observability.standing(definition, state())
+    # The newest record of a sync says how often the ledger had moved: a lost state is told by it.
+    known = {name: stands[name] for name in ("address", "generation")}
+    key = partition.key if context.has_partition_key or context.has_partition_key_range else None
+
+    def say(stand: Stand) -> None:
+        context.log.info(str(stand))
+        metadata = {
+            "done": stand.done,
+            "of": stand.of,
+            "rows_per_second": round(stand.rate, 1),
+            "seconds_left": round(stand.left),
+            **known,
+        }
+        context.log_event(dg.AssetObservation(context.asset_key, partition=key, metadata=metadata))
+
+    return say
 
 
 def _observed(

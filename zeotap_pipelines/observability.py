@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from textwrap import dedent
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
+from .agreement import agreement
 from .delivery import superseded
 from .destinations.base import Limits
 from .engines.duckdb import memory, rows
@@ -17,6 +17,7 @@ from .limits import per_minute
 from .model import Change, Fate, Partition, Verb
 from .naming import filename, literal, masked
 from .plan import Level, Plan
+from .plan_page import changed_fields, fields_table, last_plans, plans_table
 from .snapshot import Snapshot
 from .state import State
 from .trip import Approval, Summary
@@ -39,9 +40,17 @@ GUARDS = {
 }
 """The guards of a plan: each is a blocking check on the diff."""
 
+AGREES = "ledger_equals_snapshot"
+"""The check that only a mirror has."""
+
+SERIOUS = 0.1
+"""From this share of the rows on, what went wrong with them is no mere warning."""
+
 OUTCOMES = {
     "everything_accepted": "The service accepted every row.",
+    "nothing_deferred": "No row waits to be asked again.",
     "nothing_in_doubt": "No row waits for a person to say whether it happened.",
+    AGREES: "The ledger says of every member what the snapshot says.",
 }
 """The checks on a delivery."""
 
@@ -95,6 +104,10 @@ def of_plan(plan: Plan, sync: core.Sync, limits: Limits, state: State) -> dict[s
         metadata["predicted_minutes"] = round(calls / minute, 2)
     if limits.per_day:
         metadata["share_of_daily_budget"] = round(calls / limits.per_day, 3)
+    if fields := fields_table(changed_fields(plan, sync, state), plan):
+        metadata["changed_fields"] = dg.MetadataValue.md(fields)
+    if before := plans_table(last_plans(plan, state)):
+        metadata["last_plans"] = dg.MetadataValue.md(before)
     if plan.verdicts:
         verdicts = [f"- **{v.level.value}** {v.guard}: {v.message}" for v in plan.verdicts]
         metadata["guards"] = dg.MetadataValue.md("\n".join(verdicts))
@@ -209,7 +222,7 @@ def summary_line(summary: Summary) -> str:
 
 
 def outcome_results(
-    sync: core.Sync, state: State, partition: str, summary: Summary | None = None
+    sync: core.Sync, state: State, partition: Partition, summary: Summary | None = None
 ) -> Iterator[dg.AssetCheckResult]:
     """
     Return what the checks on a delivery say: what the ledger knows now, so that asking nothing mends nothing.
@@ -217,19 +230,19 @@ def outcome_results(
     Reasons are those of *summary*, where this very run heard them.
     """
     query = f"""
-        SELECT count(*) FILTER (refused_partition = {literal(partition)}), count(*) FILTER (state = 'doubt'), count(*)
+        SELECT count(*) FILTER (refused_partition = {literal(partition.key)}), count(*) FILTER (state = 'doubt'),
+            count(*) FILTER (unsettled), count(*)
         FROM told
     """
     with Ledger(state, sync.target, sync.address).reading() as connection:
-        [(rejected, doubt, known)] = rows(connection, query)
+        [(rejected, doubt, deferred, known)] = rows(connection, query)
     reasons = summary.reasons.most_common() if summary else []
     worst = "; ".join([reason for (fate, reason), _ in reasons if fate is Fate.REJECTED][:3])
     # A row that the service refuses is the row's fault: said, and no reason to hold anything up.
-    serious = rejected > 0.1 * known
     yield dg.AssetCheckResult(
         passed=not rejected,
         check_name="everything_accepted",
-        severity=dg.AssetCheckSeverity.ERROR if serious else dg.AssetCheckSeverity.WARN,
+        severity=_severity(rejected, known),
         description=f"{rejected:,} rows are rejected{f': {worst}' if worst else ''}" if rejected else None,
     )
     yield dg.AssetCheckResult(
@@ -237,26 +250,24 @@ def outcome_results(
         check_name="nothing_in_doubt",
         description=f"{doubt:,} rows may have happened; a person decides" if doubt else None,
     )
+    if summary is not None:
+        deferred = max(deferred, summary.fates[Fate.DEFERRED] + summary.left)
+        known = max(known, summary.asked + summary.left)
+    yield dg.AssetCheckResult(
+        passed=not deferred,
+        check_name="nothing_deferred",
+        severity=_severity(deferred, known),
+        description=f"{deferred:,} rows are still to be asked" if deferred else None,
+    )
+    if summary is not None and summary.complete and (found := agreement(sync, partition, state)):
+        says = f"{found.missing:,} members are missing in the ledger, {found.too_many:,} are too many"
+        yield dg.AssetCheckResult(
+            passed=found.whole, check_name=AGREES, description=None if found.whole else f"{says}: reassert the sync"
+        )
 
 
-class Progress:
-    """Says every few seconds how far a delivery is."""
-
-    def __init__(
-        self, say: Callable[[str], None], every: float = 5.0, monotonic: Callable[[], float] = time.monotonic
-    ) -> None:
-        self._say, self._every, self._monotonic = say, every, monotonic
-        self._started = self._said = monotonic()
-
-    def __call__(self, summary: Summary, total: int) -> None:
-        """Take note of one more batch."""
-        now = self._monotonic()
-        if now - self._said < self._every:
-            return
-        self._said = now
-        rate = summary.asked / max(now - self._started, 0.001)
-        rest = (total - summary.asked) / rate if rate else 0.0
-        self._say(f"{summary.asked:,} of {total:,} rows asked, {rate:,.0f} a second, about {rest:,.0f} s left")
+def _severity(some: int, of: int) -> dg.AssetCheckSeverity:
+    return dg.AssetCheckSeverity.ERROR if some > SERIOUS * of else dg.AssetCheckSeverity.WARN
 
 
 def _operations(plan: Plan, sync: core.Sync, state: State) -> str:
