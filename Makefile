@@ -19,10 +19,10 @@ APART := env -u DAGSTER_HOME -u ZEOTAP_STATE
 # dg warns of a virtual environment that isn't active, and sends telemetry unless DAGSTER_HOME says otherwise.
 DG := env -u ZEOTAP_STATE VIRTUAL_ENV="$$PWD/.venv" DAGSTER_HOME="$$PWD/data/state/check" $(BIN)/dg
 
-.PHONY: help demo demo-full dev test check bench chaos peers mutants clean
+.PHONY: help demo demo-full dev test check bench chaos peers mutants mutants-generic clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-15s %s\n", $$1, $$2}' Makefile
 
 demo: $(STAMP) ## real audiences to all four services, checked against what they then hold (KEEP=1: go on)
 	@$(BIN)/zeotap demo
@@ -61,6 +61,9 @@ peers: $(STAMP) ## what becomes of credits and a group under trouble, here and w
 
 mutants: $(STAMP) ## the code broken in dozens of ways, one at a time: some test must fail each time
 	@$(APART) $(PYTHON) -m benchmarks.mutants
+
+mutants-generic: $(STAMP) ## what a generic mutator changes in the core, a sample of it (SAMPLE=100 SEED=1)
+	@$(APART) $(PYTHON) -m benchmarks.generic --sample $(or $(SAMPLE),100) --seed $(or $(SEED),1)
 
 clean: ## remove .venv, artefacts and caches; data/state stays, for it knows what was delivered
 	rm -rf .venv data/state/check artefacts dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis

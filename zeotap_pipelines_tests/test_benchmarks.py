@@ -1,11 +1,14 @@
-"""The benchmarks run; what they measure is nobody's business here."""
+"""The benchmarks run, and what they break is there; what they measure is nobody's business here."""
 
 import json
 import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from benchmarks.figures import FIGURES
+from benchmarks.mutants import MUTANTS, Mutant
 
 ROOT = Path(__file__).resolve().parents[1]
 FIELDS = {"figure", "contender", "n", "seconds", "cpu_seconds", "peak_mb", "ratio", "goal", "met"}
@@ -23,3 +26,13 @@ def test_every_contender_of_ours_does_its_work(tmp_path: Path) -> None:
         assert row.keys() >= FIELDS, row
         assert (row["cpu_seconds"] is None) == ("missing" in row), row
         assert row["met"] is None or row["goal"], row
+
+
+@pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.name)
+def test_every_mutant_finds_the_text_that_it_breaks_and_tests_that_may_catch_it(mutant: Mutant) -> None:
+    text = (ROOT / "zeotap_pipelines" / mutant.file).read_text(encoding="utf-8")
+    assert text.count(mutant.old) == 1
+    assert mutant.new != mutant.old
+    for name in mutant.tests.split():
+        module = f"{name}.py" if "/" in name else f"test_{name}.py"
+        assert (ROOT / "zeotap_pipelines_tests" / module).exists()

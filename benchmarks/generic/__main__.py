@@ -19,16 +19,15 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import venv
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+from benchmarks.environments import environment
 from benchmarks.mutants import COPIED, ROOT
 
 COSMIC_RAY = "cosmic-ray==8.7.0"
-ENVIRONMENT = ROOT / "benchmarks" / "generic" / ".venv"
 PACKAGE = ROOT / "zeotap_pipelines"
 FILES = (
     *("diff.py", "comparison.py", "operations.py", "protection.py", "events.py"),
@@ -76,10 +75,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def positions(files: Sequence[str]) -> list[dict[str, Any]]:
     """All mutants, from cosmic-ray in an environment of its own."""
-    python = ENVIRONMENT / "bin" / "python"
-    if not python.exists():
-        venv.create(ENVIRONMENT, with_pip=True)
-        subprocess.run([python, "-m", "pip", "install", "--quiet", COSMIC_RAY], check=True)
     return _asked([file for file in files if (PACKAGE / file).exists()], [])
 
 
@@ -89,7 +84,7 @@ def changed(mutants: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _asked(arguments: Sequence[str], mutants: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    command = [str(ENVIRONMENT / "bin" / "python"), str(Path(__file__).with_name("positions.py")), *arguments]
+    command = [environment((COSMIC_RAY,)), str(Path(__file__).with_name("positions.py")), *arguments]
     lines = "".join(json.dumps(one) + "\n" for one in mutants)
     done = subprocess.run(command, cwd=PACKAGE, check=True, input=lines, stdout=subprocess.PIPE, text=True)
     return [json.loads(line) for line in done.stdout.splitlines()]
@@ -110,7 +105,7 @@ def caught_by(mutant: dict[str, Any]) -> str:
         tree = Path(folder)
         for name in COPIED:
             if (ROOT / name).is_dir():
-                shutil.copytree(ROOT / name, tree / name, ignore=shutil.ignore_patterns("__pycache__", ".venv"))
+                shutil.copytree(ROOT / name, tree / name, ignore=shutil.ignore_patterns("__pycache__"))
             else:
                 shutil.copy(ROOT / name, tree / name)
         (tree / "zeotap_pipelines" / mutant["file"]).write_text(mutant["source"], encoding="utf-8")
@@ -120,7 +115,7 @@ def caught_by(mutant: dict[str, Any]) -> str:
 
 
 def _failures(tree: Path) -> Iterator[str]:
-    environment = {**os.environ, "PYTHONPATH": str(tree), "PYTHONDONTWRITEBYTECODE": "1"}
+    variables = {**os.environ, "PYTHONPATH": str(tree), "PYTHONDONTWRITEBYTECODE": "1"}
     for name in TESTS:
         module = f"zeotap_pipelines_tests/test_{name}.py"
         # Without conftest: Dagster, which it imports, has no part in the core.
@@ -129,7 +124,7 @@ def _failures(tree: Path) -> Iterator[str]:
             done = subprocess.run(
                 [sys.executable, "-m", "pytest", *options],
                 cwd=tree,
-                env=environment,
+                env=variables,
                 capture_output=True,
                 text=True,
                 timeout=SLOW,
