@@ -3,6 +3,7 @@
 import os
 import shutil
 import signal
+import socket
 import tempfile
 from collections import Counter
 from collections.abc import Iterator
@@ -106,3 +107,20 @@ def test_processes_that_share_a_budget_never_exceed_it_and_deliver_everything_on
 
 def requests(site: Site) -> list[str]:
     return [entry.target for entry in site.sandbox.log if "/Auth/" not in entry.target]
+
+
+def test_a_proxy_that_the_environment_names_sees_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as proxy, Sandbox() as sandbox, running(sandbox) as address:
+        for name in ("http_proxy", "https_proxy", "all_proxy"):
+            monkeypatch.setenv(name, f"http://127.0.0.1:{proxy.getsockname()[1]}")
+            monkeypatch.setenv(name.upper(), f"http://127.0.0.1:{proxy.getsockname()[1]}")
+            monkeypatch.delenv("no_proxy", raising=False)
+            monkeypatch.delenv("NO_PROXY", raising=False)
+        with nursery() as workers:
+            site = Site(tmp_path, address, sandbox, workers)
+            site.take(PEOPLE, 0)
+            assert site.run(0)["complete"]
+        assert sandbox.kognitiv.members() == PEOPLE
+        proxy.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            proxy.accept()
