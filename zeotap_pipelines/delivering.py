@@ -15,7 +15,7 @@ from .debts import Debt
 from .errors import AskForRestore, ContinueLater, ZeotapError
 from .launchpad import SyncConfig
 from .model import Mode, Partition
-from .progress import Progress, Stand
+from .progress import WATCHER, Progress, Stand
 from .remembered import refuse_lost_state
 from .trip import Summary, Trip
 
@@ -179,9 +179,12 @@ def _observing(
     # The newest record of a sync says how often the ledger had moved: a lost state is told by it.
     known = {name: stands[name] for name in ("address", "generation")}
     key = partition.key if context.has_partition_key or context.has_partition_key_range else None
+    watcher = WATCHER.get()
 
     def say(stand: Stand) -> None:
         context.log.info(str(stand))
+        if watcher:
+            watcher(stand)
         metadata = {
             "done": stand.done,
             "of": stand.of,

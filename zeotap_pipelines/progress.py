@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import TextIO
 
@@ -43,6 +44,10 @@ class Progress:
         self._said = now
         rate = summary.asked / max(now - self._started, 0.001)
         self._say(Stand(summary.asked, total, rate, (total - summary.asked) / rate if rate else 0.0))
+
+
+WATCHER: ContextVar[Callable[[Stand], None] | None] = ContextVar("watcher", default=None)
+"""Who else watches the deliveries of this process: a terminal's bar."""
 
 
 class Bar:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from . import changing, forgetting, looking
+from . import beginning, changing, forgetting, looking, running
 
 
 def add(parsers: Any) -> None:
     """Add the commands to the parser's; each sets ``run``, which returns the exit status."""
-    for module in (looking, changing, forgetting):
+    for module in (beginning, running, looking, changing, forgetting):
         module.add(parsers)
 
 

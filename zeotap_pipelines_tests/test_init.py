@@ -1,0 +1,63 @@
+"""A new project runs against the sandbox at once, from the command line."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from zeotap_pipelines.cli import main
+from zeotap_pipelines.sandbox import CLIENT_SECRET, Sandbox, running
+from zeotap_pipelines_tests.project import DAYS, Project, members
+
+ACTIVE = {"100", "101", "102", "104", "105", "107", "108"}
+
+
+def said(capsys: pytest.CaptureFixture[str], *arguments: str, status: int = 0) -> str:
+    capsys.readouterr()
+    found = main(list(arguments))
+    out, err = capsys.readouterr()
+    assert found == status and "Traceback" not in err, out + err
+    return out + err
+
+
+def test_a_new_project_is_checked_planned_and_delivered_at_once(
+    group: Sandbox, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "My Project"
+    assert "zeotap sync members_to_kognitiv" in said(capsys, "init", str(folder))
+    monkeypatch.setenv("ZEOTAP_STATE", str(tmp_path / "state"))
+    monkeypatch.setenv("KOGNITIV_CLIENT_SECRET", CLIENT_SECRET)
+    monkeypatch.delenv("DAGSTER_HOME", raising=False)
+    here = ("--project", str(folder))
+    assert said(capsys, "check", *here) == "nothing is wrong: 1 audiences, 1 connections, 1 syncs\n"
+    plan: dict[str, Any] = json.loads(said(capsys, "plan", "members_to_kognitiv", "--json", *here))
+    assert (plan["entered"], plan["predicted_calls"]) == (7, 7)
+    with running(group) as address:
+        monkeypatch.setenv("KOGNITIV_BASE_URL", f"{address}/kognitiv")
+        assert members(group) == set()
+        trial = json.loads(said(capsys, "sync", "members_to_kognitiv", "--limit", "2", "--json", *here))
+        assert (trial["asked"], trial["left"]) == (2, 5)
+        assert "accepted: 5" in said(capsys, "sync", "members_to_kognitiv", *here)
+    assert members(group) == ACTIVE
+    assert "is not empty" in said(capsys, "init", str(folder), status=1)
+
+
+def test_what_is_wrong_is_said_in_one_sentence(
+    project: Project, group: Sandbox, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("DAGSTER_HOME", raising=False)
+    here = ("--project", str(project.root))
+    assert "there is no partition 'tomorrow' of people" in said(
+        capsys, "plan", "people_to_group", "--partition", "tomorrow", *here, status=1
+    )
+    project.seen({DAYS[0]: ["1"], DAYS[1]: []})
+    said(capsys, "sync", "people_to_group", "--partition", DAYS[0], *here)
+    for command in ("plan", "sync"):
+        empty = said(capsys, command, "people_to_group", "--partition", DAYS[1], *here, status=1)
+        assert "stopped: " in empty and "audience people is empty" in empty and "approve plan" in empty
+    assert members(group) == {"1"}
+    project.change("people_to_group", ("audience: people", "audience: peopel"))
+    assert "people_to_group/defs.yaml:4: audience 'peopel' does not exist" in said(capsys, "check", *here, status=1)
