@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -15,11 +16,11 @@ import dagster as dg
 import pytest
 
 from zeotap_pipelines.sandbox import Sandbox
-from zeotap_pipelines_tests.project import Project, members
+from zeotap_pipelines_tests.project import AUDIENCE, GROUP_SYNC, SNAPSHOT, SYNC, Project, members
 from zeotap_pipelines_tests.test_declarations import DEFINITIONS
 from zeotap_pipelines_tests.webhook import webhook
 
-DAY = "2026-01-03"
+BEFORE, DAY = "2026-01-02", "2026-01-03"
 NOTIFIER = "type: zeotap_pipelines.Notifier\nattributes:\n  name: team\n  webhook: PROJECT_WEBHOOK\n  every: 1\n"
 INSTANCE = "telemetry:\n  enabled: false\nrun_coordinator:\n  module: dagster\n  class: QueuedRunCoordinator\n"
 PATIENCE = 300.0
@@ -85,3 +86,28 @@ def test_a_change_is_delivered_and_a_failure_told_once_however_often_the_daemon_
         ]
         runs = instance.get_runs()
         assert [run.tags["zeotap/started_by"] for run in runs] == ["watch", "watch"]
+
+
+@pytest.mark.slow
+def test_a_range_that_was_cut_off_goes_on_by_itself_and_once(project: Project, group: Sandbox, tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    home.mkdir()
+    (home / "dagster.yaml").write_text(INSTANCE)
+    (project.package / "definitions.py").write_text(DEFINITIONS)
+    whole = AUDIENCE.replace("name: people", "name: everybody").replace("daily", "none")
+    project.declare("everybody", whole.replace(" where day >= $start and day < $end", ""))
+    other = GROUP_SYNC.replace("people", "everybody").replace("ACTIVE-90D", "OTHER")
+    project.declare("everybody_to_group", other)
+    project.seen({BEFORE: ["1"], DAY: ["1", "2"]})
+    project.run(SNAPSHOT, days=(BEFORE, DAY))
+    owed = {BEFORE: f"{DAY}T00:00:00+00:00", DAY: "2026-01-04T00:00:00+00:00"}
+    path = tmp_path / "state" / "owed" / "people_to_group.json"
+    path.parent.mkdir(parents=True)
+    path.write_text(json.dumps({"partitions": owed, "run": "gone", "why": "the run was cut off", "until": None}))
+    with dg.DagsterInstance.from_config(str(home)) as instance, daemon(project, home):
+        until(lambda: not path.exists(), home)
+        until(lambda: all(run.is_finished for run in instance.get_runs()), home)
+        assert members(group) == {"1", "2"}
+        [run] = instance.get_runs()
+        assert run.tags["zeotap/started_by"] == "going_on"
+        assert set(instance.get_materialized_partitions(dg.AssetKey(list(SYNC)))) == {BEFORE, DAY}
