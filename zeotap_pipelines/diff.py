@@ -20,6 +20,7 @@ from . import events, guards, operations, rendering
 from .comparison import Comparison, compare, several
 from .engines.duckdb import first_line, rows
 from .errors import FixDeclaration, RepairState
+from .in_step import delivered
 from .ledger import Ledger
 from .model import Change, Partition, Verb
 from .plan import Plan, load, save
@@ -43,7 +44,9 @@ def make_plan(sync: Sync, partition: Partition, snapshot: Snapshot, state: State
             standing = replace(standing, reassert_before=max(old, standing.reassert_before or old))
         compared = Comparison(connection, sync, partition, snapshot, standing)
         try:
-            plan = _write(compared, state, _judge(compared, state), now)
+            told_by = delivered(compared, state)
+            compare(compared, in_step=told_by is not None)
+            plan = _write(compared, state, _judge(compared, state), told_by, now)
         except duckdb.Error as error:
             raise FixDeclaration(f"sync {sync.name}: the mapping can't be computed: {first_line(error)}") from error
     judged = guards.judge(plan, sync, snapshot_taken_at=snapshot.taken_at, now=now)
@@ -54,9 +57,8 @@ def make_plan(sync: Sync, partition: Partition, snapshot: Snapshot, state: State
 
 
 def _judge(compared: Comparison, state: State) -> Mapping[str, int]:
-    """Make the tables ``judged``, ``looked`` and ``suspects``; return counts that only they know."""
+    """Complete ``judged`` by what only events and removals need; return counts that only the tables know."""
     connection, sync = compared.connection, compared.sync
-    compare(compared)
     [(null_keys,)] = rows(connection, "SELECT count(*) FROM judged WHERE key IS NULL")
     if null_keys:
         rows(connection, "DELETE FROM judged WHERE key IS NULL")
@@ -85,8 +87,12 @@ def _judge(compared: Comparison, state: State) -> Mapping[str, int]:
     }
 
 
-def _write(compared: Comparison, state: State, counted: Mapping[str, int], now: datetime) -> Plan:
-    """Number the owed operations, render their bodies, write them, and return the plan without verdicts."""
+def _write(compared: Comparison, state: State, counted: Mapping[str, int], told_by: Plan | None, now: datetime) -> Plan:
+    """
+    Number the owed operations, render their bodies, write them, and return the plan without verdicts.
+
+    *told_by* is the plan that was made from the same rows, where they were not looked at again.
+    """
     connection, sync, partition = compared.connection, compared.sync, compared.partition
     snapshot, standing = compared.snapshot, compared.standing
     number, fingerprint = operations.number(connection)
@@ -102,6 +108,10 @@ def _write(compared: Comparison, state: State, counted: Mapping[str, int], now: 
     parts = (sync.address, partition.key, partition.end.isoformat(), standing.generation, number, fingerprint)
     text = "\n".join(str(part) for part in (*parts, replacement, snapshot.digest, sync.declared))
     set_aside, repeated = operations.set_aside(connection, counted["null_keys"])
+    audience = snapshot.rows - sum(set_aside.values()) - repeated
+    if told_by is not None:
+        counted = {**counted, "null_keys": told_by.null_keys}
+        set_aside, audience = dict(told_by.set_aside), told_by.audience
     plan = Plan(
         id=hashlib.sha256(text.encode()).hexdigest()[:16],
         sync=sync.name,
@@ -115,7 +125,7 @@ def _write(compared: Comparison, state: State, counted: Mapping[str, int], now: 
         operations=number,
         counts=counts,
         why=why,
-        audience=snapshot.rows - sum(set_aside.values()) - repeated,
+        audience=audience,
         set_aside=set_aside,
         odd=operations.odd(connection, sync),
         digest_version=rendering.DIGEST_VERSION,

@@ -147,7 +147,11 @@ def load(state: State, sync: str, partition: str, plan: str | None = None) -> Pl
         if not (folder / "newest").exists():
             return None
         plan = (folder / "newest").read_text(encoding="utf-8")
-    path = folder / f"{filename(plan)}.json"
+    return load_file(folder / f"{filename(plan)}.json")
+
+
+def load_file(path: Path) -> Plan | None:
+    """Return the plan that is described at *path*; None where there is none."""
     if not path.exists():
         return None
     try:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -18,7 +20,7 @@ from .engines.duckdb import Source, first_line, memory, rows
 from .errors import FixQuery, MakePlanAgain, RepairState
 from .model import Partition
 from .naming import identifier, literal
-from .state import State, content_digest, replacing
+from .state import State, replacing
 
 
 @dataclass(frozen=True)
@@ -27,7 +29,8 @@ class Snapshot:
     The frozen rows of an audience at one partition.
 
     *columns* maps names to SQL types, *key* names those that identify a row. *kept*
-    says that an earlier attempt of the same run had written it.
+    says that an earlier attempt of the same run had written it. *digest* names the
+    rows: equal ones, in the same order, have the same.
     """
 
     path: Path
@@ -139,7 +142,20 @@ def _described(file: _File) -> tuple[int, Mapping[str, str], str]:
     with _readable(file.path), memory() as connection:
         columns = {name: sql_type for name, sql_type, *_ in rows(connection, f"DESCRIBE SELECT * FROM {scan}")}
         [(count,)] = rows(connection, f"SELECT count(*) FROM {scan}")
-    return int(count), columns, content_digest(file.path)
+    return int(count), columns, _digest(file.path, columns)
+
+
+def _digest(path: Path, columns: Mapping[str, str]) -> str:
+    """Return the digest of the rows as they are written; of the footer, what says by whom and when doesn't count."""
+    layout = parquet.read_metadata(path).to_dict()["row_groups"]
+    digest = hashlib.sha256(repr((sorted(columns.items()), layout)).encode())
+    with path.open("rb") as file:
+        end = file.seek(-8, os.SEEK_END)
+        end -= int.from_bytes(file.read(4), "little")
+        file.seek(0)
+        while (left := end - file.tell()) > 0:
+            digest.update(file.read(min(left, 1 << 20)))
+    return digest.hexdigest()[:32]
 
 
 @contextmanager

@@ -1,0 +1,146 @@
+"""What spares the comparison work never changes what is owed."""
+
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from zeotap_pipelines.comparison import Comparison
+from zeotap_pipelines.destinations.agillic import Agillic
+from zeotap_pipelines.destinations.agillic_recipients import AgillicRecipients
+from zeotap_pipelines.engines.duckdb import rows
+from zeotap_pipelines.in_step import delivered
+from zeotap_pipelines.mapping import Field
+from zeotap_pipelines.model import Mode
+from zeotap_pipelines.plan import Plan
+from zeotap_pipelines.sandbox import AGILLIC_KEY, AGILLIC_SECRET, BASE_URL, Fault
+from zeotap_pipelines_tests.world import Rows, Specimen, World, day
+
+
+@pytest.fixture
+def people(tmp_path: Path) -> World:
+    """Recipients with a first name."""
+    recipients = Specimen(
+        target=AgillicRecipients("crm"),
+        connection=Agillic(
+            account="demo",
+            base_url=f"{BASE_URL}/agillic",
+            developer_key=AGILLIC_KEY,
+            developer_secret=AGILLIC_SECRET,
+        ),
+        mode=Mode.UPSERT,
+        mapping={"EMAIL": "email", "FIRSTNAME": "first"},
+        person=lambda who: {"email": f"{who}@example.org", "first": who},
+        held=lambda sandbox: sandbox.agillic.recipients(),
+    )
+    return World(tmp_path, recipients)
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> World:
+    return World(tmp_path)
+
+
+def test_what_another_release_of_the_engine_stamped_is_told_apart_by_its_digest(people: World) -> None:
+    people.deliver(["ann", "bob"])
+    with people.ledger.writing() as connection:
+        rows(connection, "UPDATE told SET stamp = stamp + 1")
+    people.take(Rows({"email": ["ann@example.org", "bob@example.org"], "first": ["ann", "Robert"]}), day(1))
+    assert people.plan(day(1)).why == {"different": 1}
+
+
+def test_a_row_without_a_stamp_is_told_apart_by_its_digest(people: World) -> None:
+    people.deliver(["ann", "bob"])
+    with people.ledger.writing() as connection:
+        rows(connection, "UPDATE told SET stamp = NULL")
+    people.take(Rows({"email": ["ann@example.org", "bob@example.org"], "first": ["ann", "Robert"]}), day(1))
+    assert people.plan(day(1)).why == {"different": 1}
+
+
+def test_a_row_that_contradicts_what_was_told_does_not_hide_behind_one_that_repeats_it(people: World) -> None:
+    people.deliver(["ann", "bob"])
+    twice = {"email": ["ann@example.org", "bob@example.org", " ANN@example.org"], "first": ["ann", "bob", "Anna"]}
+    people.take(Rows(twice), day(1))
+    plan = people.plan(day(1))
+    assert (plan.operations, plan.set_aside, plan.audience) == (0, {"conflicting rows for one identity": 2}, 1)
+
+
+def test_a_row_that_is_unfit_is_counted_though_nothing_is_owed(people: World) -> None:
+    people.renamed(mapping={**people.sync.mapping, "EMAIL": Field("email"), "FIRSTNAME": Field("first")})
+    people.deliver(["ann"])
+    people.take(Rows({"email": ["ann@example.org", None, "  "], "first": ["ann", "nobody", "nobody"]}), day(1))
+    plan = people.plan(day(1))
+    assert (plan.operations, sum(plan.set_aside.values()), plan.audience) == (0, 2, 1)
+
+
+def known(world: World, number: int = 1) -> Plan | None:
+    """Return the plan that spares the comparison of the same two people at a later day."""
+    taken = world.take(["1", "2"], day(number))
+    with world.ledger.reading() as connection:
+        standing = world.ledger.standing(connection)
+        return delivered(Comparison(connection, world.sync, day(number), taken, standing), world.state)
+
+
+def test_rows_that_were_delivered_whole_are_not_compared_again(world: World) -> None:
+    world.deliver(["1", "2", "2"])
+    world.take(["1", "2", "2"], day(1))
+    again = world.plan(day(1))
+    assert (again.operations, again.audience, again.told, again.counts) == (0, 2, 2, {})
+    assert world.carry_out(day(1)).complete
+    world.take(["1", "2", "2"], day(2))
+    assert world.plan(day(2)).audience == 2
+
+
+def test_equal_rows_have_one_digest_whoever_took_them_and_when(world: World) -> None:
+    first = world.take(["1", "2"])
+    world.clock.pass_(3600)
+    assert world.take(["1", "2"], day(1)).digest == first.digest
+    assert world.take(["2", "1"], day(1)).digest != first.digest
+
+
+def refused(world: World) -> None:
+    world.sandbox.faults.add(Fault(kind="status", status=400, path="members/2$"))
+    world.deliver(["1", "2"])
+    world.sandbox.faults.clear()
+
+
+def unanswered(world: World) -> None:
+    world.sandbox.faults.add(Fault(kind="reset_after", path="members/2$"))
+    world.deliver(["1", "2"])
+    world.sandbox.faults.clear()
+
+
+def in_part(world: World) -> None:
+    world.take(["1", "2"])
+    world.carry_out(limit=1)
+
+
+def reasserted(world: World) -> None:
+    world.deliver(["1", "2"])
+    world.ledger.reassert(world.clock.now() + timedelta(days=1))
+
+
+def mapped_anew(world: World) -> None:
+    world.deliver(["1", "2"])
+    world.renamed(mapping={"member_internal_id": Field("customer", case="upper")})
+
+
+def forgotten_by_the_ledger(world: World) -> None:
+    world.deliver(["1", "2"])
+    with world.ledger.writing() as connection:
+        rows(connection, "UPDATE told SET unsettled = true WHERE value = '2'")
+
+
+@pytest.mark.parametrize("disturbed", [refused, unanswered, in_part, reasserted, mapped_anew, forgotten_by_the_ledger])
+def test_rows_are_compared_again_unless_all_of_them_were_accepted(
+    world: World, disturbed: Callable[[World], None]
+) -> None:
+    disturbed(world)
+    assert known(world) is None
+
+
+def test_rows_are_known_once_all_of_them_were_accepted(world: World) -> None:
+    world.deliver(["1", "2"])
+    found = known(world)
+    assert found is not None and found.operations == 2
