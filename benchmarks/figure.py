@@ -117,11 +117,10 @@ def run(figure: Figure, size: int, runs: int, folder: Path, *, ours: bool = Fals
                 continue
             try:
                 measured = _play(pythons[contender.name], contender.work, folder, size, whole=figure.whole)
-            except subprocess.CalledProcessError as error:
+            except Failed as error:
                 if not contender.packages:
-                    sys.stderr.write(error.stderr)
                     raise
-                missing[contender.name] = f"failed: {_last_line(error.stderr)}"
+                missing[contender.name] = f"failed: {_last_line(str(error))}"
             else:
                 taken.setdefault(contender.name, []).append(measured)
     found = {
@@ -169,11 +168,15 @@ def _play(python: str, work: str, folder: Path, size: int, *, whole: bool) -> Me
     """Run one contender in a process of its own, and return what the part that counts took."""
     command = [python, "-m", "benchmarks.measured", work, str(folder), str(size), str(time.time() if whole else 0)]
     paths = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
-    ran = subprocess.run(
-        command, check=True, capture_output=True, text=True, cwd=folder, env={**os.environ, "PYTHONPATH": paths}
-    )
+    ran = subprocess.run(command, capture_output=True, text=True, cwd=folder, env={**os.environ, "PYTHONPATH": paths})
+    if ran.returncode:
+        raise Failed(ran.stderr)
     measured: Measured = json.loads(ran.stdout.splitlines()[-1] if ran.stdout else "{}")
     return measured
+
+
+class Failed(Exception):
+    """A contender did not do its work; its argument is what it said."""
 
 
 def _last_line(text: str) -> str:

@@ -9,13 +9,14 @@ from pathlib import Path
 
 import duckdb
 
-from zeotap_pipelines import rendering, snapshot
+from zeotap_pipelines import pipeline, rendering, snapshot
 from zeotap_pipelines.audience import Audience
+from zeotap_pipelines.conversing import about
 from zeotap_pipelines.destinations.agillic_recipients import AgillicRecipients
 from zeotap_pipelines.destinations.kognitiv import PromotionalMemberGroup
 from zeotap_pipelines.ledger import Ledger
 from zeotap_pipelines.mapping import Field
-from zeotap_pipelines.model import Mode, Partition
+from zeotap_pipelines.model import Fate, Mode, Partition
 from zeotap_pipelines.snapshot import Snapshot
 from zeotap_pipelines.state import State
 from zeotap_pipelines.sync import Sync
@@ -110,6 +111,20 @@ def told(sync: Sync, state: State, people: People) -> Ledger:
     return ledger
 
 
-def wanted(sync: Sync, state: State, people: People) -> Snapshot:
-    """Return the snapshot of *people* at the second day."""
-    return snapshot.take(sync.audience, day(2), people, state, run="2", now=NOW)
+def wanted(sync: Sync, state: State, people: People, number: int = 2) -> Snapshot:
+    """Return the snapshot of *people* at a day, the second unless *number* says otherwise."""
+    return snapshot.take(sync.audience, day(number), people, state, run=str(number), now=NOW)
+
+
+def settled(sync: Sync, state: State) -> None:
+    """Let the target have accepted everything that was planned at the second day."""
+    made = pipeline.plan(sync, day(2), state, run="2")
+    ledger = Ledger(state, sync.target, sync.address)
+    with ledger.reading() as connection:
+        standing = ledger.standing(connection)
+    with ledger.journal() as journal:
+        journal.append("begin", plan=made.id, **about(sync, made, "2", standing))
+        journal.asked(made.id, range(made.operations), NOW.isoformat())
+        answer = {"rows": [[0, made.operations - 1]], "fate": Fate.ACCEPTED, "moment": NOW.isoformat()}
+        journal.append("answered", plan=made.id, **answer)
+        ledger.fold(journal)

@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 from ..figure import Figure
-from . import diff, in_dagster, one_by_one
+from . import diff, in_dagster, one_by_one, second_run
 
-FIGURES: tuple[Figure, ...] = (*diff.FIGURES, *one_by_one.FIGURES, *in_dagster.FIGURES)
+FIGURES: tuple[Figure, ...] = (*diff.FIGURES, *second_run.FIGURES, *one_by_one.FIGURES, *in_dagster.FIGURES)

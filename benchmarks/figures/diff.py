@@ -14,7 +14,7 @@ from zeotap_pipelines.state import State
 from zeotap_pipelines.sync import Sync
 
 from ..figure import Contender, Figure, Goal, at_least, at_most
-from ..people import GROUP, PROFILES, after, before, day, told, wanted
+from ..people import GROUP, PROFILES, after, before, day, settled, told, wanted
 
 Work = Callable[[], None]
 HERE = "benchmarks.figures.diff"
@@ -23,42 +23,44 @@ PLAN, BARE, EMPTY = "complete plan", "bare join and digest pass", "complete plan
 
 
 def stage(folder: Path, size: int) -> None:
-    """Write the ledgers and the snapshots, with and without changes."""
+    """Write the ledgers and the snapshots: before a delivery, and after it with the same rows once more."""
     for sync in (PROFILES, GROUP):
-        for name, people in (("changed", after(size)), ("same", before(size))):
+        for name in ("changed", "same"):
             state = State(folder / sync.name / name)
             told(sync, state, before(size))
-            wanted(sync, state, people)
+            wanted(sync, state, after(size))
+        settled(sync, state)
+        wanted(sync, state, after(size), 3)
 
 
-def _plan(sync: Sync, folder: Path, size: int, name: str, added: int) -> Work:
+def _plan(sync: Sync, folder: Path, name: str, number: int, added: int) -> Work:
     state = State(folder / sync.name / name)
-    shutil.rmtree(state.root / "diffs", ignore_errors=True)
+    shutil.rmtree(state.plans(sync.name, day(number).key), ignore_errors=True)
 
     def work() -> None:
-        assert pipeline.plan(sync, day(2), state, run="3").count("entered") == added
+        assert pipeline.plan(sync, day(number), state, run="3").count("entered") == added
 
     return work
 
 
 def profiles(folder: Path, size: int) -> Work:
     """Plan members with attributes."""
-    return _plan(PROFILES, folder, size, "changed", size // 100)
+    return _plan(PROFILES, folder, "changed", 2, size // 100)
 
 
 def group(folder: Path, size: int) -> Work:
     """Plan members of a group."""
-    return _plan(GROUP, folder, size, "changed", size // 100)
+    return _plan(GROUP, folder, "changed", 2, size // 100)
 
 
 def profiles_same(folder: Path, size: int) -> Work:
-    """Plan members with attributes of whom none has changed."""
-    return _plan(PROFILES, folder, size, "same", 0)
+    """Plan members with attributes who were delivered and have not changed."""
+    return _plan(PROFILES, folder, "same", 3, 0)
 
 
 def group_same(folder: Path, size: int) -> Work:
-    """Plan members of a group of whom none has changed."""
-    return _plan(GROUP, folder, size, "same", 0)
+    """Plan members of a group who were delivered and have not changed."""
+    return _plan(GROUP, folder, "same", 3, 0)
 
 
 def _bare(sync: Sync, folder: Path, key: str) -> Work:

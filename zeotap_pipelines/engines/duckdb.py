@@ -65,7 +65,9 @@ def copy_query(
     bound = {name: parameters[name] for name in used}
     try:
         inner = _exact(connection, query.strip().rstrip(";"), bound)
-        copy = f"COPY (\n{inner}\n) TO {literal(str(path))} (FORMAT parquet, KV_METADATA {{{footer}}})"
+        # A dictionary of names or addresses is given up when it is full: trying takes as long as all the rest.
+        how = f"FORMAT parquet, DICTIONARY_SIZE_LIMIT 1000, KV_METADATA {{{footer}}}"
+        copy = f"COPY (\n{inner}\n) TO {literal(str(path))} ({how})"
         rows(connection, copy, bound or None)
     except duckdb.Error as error:
         raise FixQuery(first_line(error)) from error
