@@ -16,7 +16,7 @@ from datetime import UTC, datetime, timedelta
 
 import duckdb
 
-from . import events, guards, operations, rendering
+from . import events, guards, operations, rendering, stamps
 from .comparison import Comparison, compare, several
 from .engines.duckdb import first_line, rows
 from .errors import FixDeclaration, RepairState
@@ -46,6 +46,7 @@ def make_plan(sync: Sync, partition: Partition, snapshot: Snapshot, state: State
         try:
             told_by = delivered(compared, state)
             compare(compared, in_step=told_by is not None)
+            stamps.note(connection, ledger.stamps_file)
             plan = _write(compared, state, _judge(compared, state), told_by, now)
         except duckdb.Error as error:
             raise FixDeclaration(f"sync {sync.name}: the mapping can't be computed: {first_line(error)}") from error

@@ -216,6 +216,7 @@ def _erase_from_ledger(state: State, sync: Sync, keys: set[str], now: datetime) 
     ledger = Ledger(state, sync.target, sync.address)
     with ledger.writing() as connection:
         rows(connection, "CHECKPOINT")  # What a crash left beside the file belongs into it.
+    ledger.stamps_file.unlink(missing_ok=True)
     key = rendering.key(sync.target, sync.target.identity, "name", "value")
     theirs = f"state <> 'forgotten' AND {key} IN ({CHOSEN})"
     with replacing(ledger.file) as draft, opened(draft, read_only=False) as connection:

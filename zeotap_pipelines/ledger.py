@@ -23,7 +23,7 @@ from pathlib import Path
 
 import duckdb
 
-from . import fold
+from . import fold, stamps
 from .destinations.base import Target
 from .engines.duckdb import attached, first_line, memory, opened, rows
 from .errors import RepairState
@@ -101,6 +101,11 @@ class Ledger:
         """The journal beside it."""
         return self.state.target(self.address) / "journal.jsonl"
 
+    @property
+    def stamps_file(self) -> Path:
+        """What the next fold is to know of stamps."""
+        return self.state.target(self.address) / stamps.FILE
+
     def exists(self) -> bool:
         """Whether anything was ever told to the target."""
         return self.file.exists()
@@ -133,6 +138,7 @@ class Ledger:
         journal.flush()
         try:
             with self.writing() as connection:
+                stamps.renew(connection, self.stamps_file)
                 fold.words(connection, self.target, self.state, self.journal_file)
                 fold.outcomes(connection, self.state, journal.id)
                 self.state.witness("outcomes")

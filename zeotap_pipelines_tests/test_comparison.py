@@ -58,6 +58,20 @@ def test_a_row_without_a_stamp_is_told_apart_by_its_digest(people: World) -> Non
     assert people.plan(day(1)).why == {"different": 1}
 
 
+def test_a_new_release_of_the_engine_stamps_whoever_is_in_step_once(people: World) -> None:
+    people.deliver(["ann", "bob", "cem"])
+    stamps = people.told("value, stamp")
+    with people.ledger.writing() as connection:
+        rows(connection, "UPDATE told SET stamp = stamp + 1")
+    people.deliver(["ann", "bob"], day(1))
+    assert people.told("value, stamp")[:2] == stamps[:2]
+    assert people.told("value, stamp")[2] != stamps[2], "whoever is not in the audience is not looked at"
+    assert not people.ledger.stamps_file.exists()
+    people.take(["ann", "bob"], day(2))
+    people.plan(day(2))
+    assert not people.ledger.stamps_file.exists(), "nothing is stamped twice"
+
+
 def test_a_row_that_contradicts_what_was_told_does_not_hide_behind_one_that_repeats_it(people: World) -> None:
     people.deliver(["ann", "bob"])
     twice = {"email": ["ann@example.org", "bob@example.org", " ANN@example.org"], "first": ["ann", "bob", "Anna"]}
