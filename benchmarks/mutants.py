@@ -515,6 +515,34 @@ MUTANTS = (
         "            result.set_result(work())",
         "stopping",
     ),
+    Mutant(
+        "a trial sends rows that nobody chose",
+        "owed.py",
+        "            some = run if self.only is None else ",
+        "            some = run if True else ",
+        "trials",
+    ),
+    Mutant(
+        "a trial ends a replacement",
+        "conversing.py",
+        "        elif self._plan.replacement and self._unasked_additions():",
+        "        elif False:",
+        "trials",
+    ),
+    Mutant(
+        "a delivery goes on beyond its window",
+        "conversing.py",
+        "        if hours is None or now < self._closes:",
+        "        if True:",
+        "pauses",
+    ),
+    Mutant(
+        "credits that are still owed are forgotten when others were given",
+        "debts.py",
+        "            if key not in done and (self._sync.target.event or end > last)",
+        "            if key not in done and end > last",
+        "going_on",
+    ),
 )
 
 
