@@ -270,28 +270,26 @@ def test_the_commented_lines_of_an_audience_s_example_are_valid(project: Project
 @pytest.fixture
 def tool(project: Project, tmp_path: Path) -> Iterator[Tool]:
     (project.package / "definitions.py").write_text(DEFINITIONS)
-    yield Tool(project, tmp_path)
+    yield Tool(project.root, tmp_path)
 
 
 class Tool:
-    """Dagster's command line, run in the project."""
+    """Dagster's command line, run in the project that lies in *root*."""
 
-    def __init__(self, project: Project, home: Path) -> None:
-        self.project = project
+    def __init__(self, root: Path, home: Path) -> None:
+        self.root = root
         self.environment = os.environ | {
             "DAGSTER_HOME": str(home),
             "DAGSTER_DISABLE_TELEMETRY": "1",
             "VIRTUAL_ENV": sys.prefix,
-            "PYTHONPATH": str(project.root),
+            "PYTHONPATH": str(root),
             "COLUMNS": "200",
         }
         (home / "dagster.yaml").write_text("telemetry:\n  enabled: false\n")
 
     def __call__(self, *arguments: str) -> tuple[int, str]:
         command = [str(Path(sys.executable).with_name("dg")), *arguments]
-        done = subprocess.run(
-            command, cwd=self.project.root, env=self.environment, capture_output=True, text=True, check=False
-        )
+        done = subprocess.run(command, cwd=self.root, env=self.environment, capture_output=True, text=True, check=False)
         return done.returncode, done.stdout + done.stderr
 
 
@@ -326,3 +324,10 @@ def test_dg_check_defs_says_file_line_and_what_to_fix(project: Project, tool: To
     status, said = tool("check", "defs")
     assert status == 1
     assert f"{project.module}/defs/{SYNC}/defs.yaml:4: audience 'poeple' does not exist; did you mean 'people'?" in said
+
+
+def test_the_shipped_project_passes_dagster_s_own_checks(tmp_path: Path) -> None:
+    tool = Tool(Path(zeotap_pipelines.__file__).parents[1], tmp_path)
+    for what in ("yaml", "defs"):
+        status, said = tool("check", what)
+        assert status == 0, said
