@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from textwrap import dedent
+from textwrap import dedent, indent
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
@@ -153,7 +153,8 @@ def guard_results(plan: Plan, *, blocking: bool = True) -> Iterator[dg.AssetChec
         metadata = {}
         if verdict.level in (Level.STOP, Level.WITHHOLD):
             says += f". To send it all the same, approve plan {plan.id}: materialize syncs/{plan.sync} with `launchpad`"
-            metadata["launchpad"] = dg.MetadataValue.md(f"```yaml\n{approval_config(plan)}```")
+            # A block of code by its indentation: "Copy" of the UI copies fences too, which are no YAML.
+            metadata["launchpad"] = dg.MetadataValue.md(indent(approval_config(plan), "    "))
         yield dg.AssetCheckResult(passed=False, check_name=name, severity=severity, description=says, metadata=metadata)
 
 

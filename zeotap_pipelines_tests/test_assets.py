@@ -174,7 +174,7 @@ def test_what_the_check_offers_to_paste_approves_the_plan(project: Project, grou
     project.seen({ONE: ["1", "2", "3"], TWO: []})
     project.run(day=ONE)
     check = project.run(day=TWO).checks()["removed_share"]
-    pasted = yaml.safe_load(check.metadata["launchpad"].value.strip("`").removeprefix("yaml"))
+    pasted = yaml.safe_load(check.metadata["launchpad"].value)
     config = pasted["ops"]["syncs__people_to_group"]["config"]
     assert "approved_by and reason" in project.run(SYNC, day=TWO, **config).failure
     run = project.run(SYNC, day=TWO, **{**config, "approved_by": "ada", "reason": "the campaign is over"})
