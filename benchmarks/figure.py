@@ -2,7 +2,8 @@
 What a figure is: contenders that do the same work in turn, each in a process of its own, and goals.
 
 A contender is a function ``(folder, size) -> work``: what it does before it returns is
-not measured, what the returned function does is. Of a figure that is *whole*, the
+not measured, what the returned function does is, and what that returns is kept beside
+it. Of a figure that is *whole*, the
 process counts from its first instruction to the end of the work, imports and all.
 """
 
@@ -22,7 +23,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 
 Measured = Mapping[str, float]
-"""What one contender took: seconds, cpu_seconds and peak_mb."""
+"""What one contender took: seconds, cpu_seconds and peak_mb, and what else its work says of itself."""
 
 
 @dataclass(frozen=True)
@@ -124,7 +125,7 @@ def run(figure: Figure, size: int, runs: int, folder: Path, *, ours: bool = Fals
             else:
                 taken.setdefault(contender.name, []).append(measured)
     found = {
-        name: {kind: statistics.median(one[kind] for one in several) for kind in ("seconds", "cpu_seconds", "peak_mb")}
+        name: {kind: statistics.median(one[kind] for one in several) for kind in several[0]}
         for name, several in taken.items()
         if name not in missing
     }
@@ -137,7 +138,7 @@ def _row(
     row: dict[str, Any] = {"figure": figure.name, "contender": name, "n": size}
     measured = found.get(name)
     goal = figure.goals.get(name)
-    for kind in ("seconds", "cpu_seconds", "peak_mb"):
+    for kind in ("seconds", "cpu_seconds", "peak_mb", *(measured or ())):
         row[kind] = round(measured[kind], 3) if measured else None
     against = found.get(figure.against)
     row["ratio"] = round(measured["cpu_seconds"] / against["cpu_seconds"], 3) if measured and against else None

@@ -15,6 +15,7 @@ import os
 import resource
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 
@@ -23,10 +24,11 @@ def cpu() -> float:
     return time.process_time() + sum(os.times()[2:4])
 
 
-def report(seconds: float, cpu_seconds: float) -> None:
-    """Print what the work took, and the most memory that this process has held."""
+def report(seconds: float, cpu_seconds: float, more: Mapping[str, float] | None = None) -> None:
+    """Print what the work took, the most memory that this process has held, and what *more* the work says."""
     peak = max(_high_water(), resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
-    print(json.dumps({"seconds": seconds, "cpu_seconds": cpu_seconds, "peak_mb": peak / 1024}), flush=True)
+    took = {"seconds": seconds, "cpu_seconds": cpu_seconds, "peak_mb": peak / 1024}
+    print(json.dumps({**(more or {}), **took}), flush=True)
 
 
 def _high_water() -> int:
@@ -46,8 +48,8 @@ def main() -> None:
         return
     used, started = (0.0, time.time() - began) if began else (cpu(), 0.0)
     clock = time.monotonic()
-    work()
-    report(started + time.monotonic() - clock, cpu() - used)
+    more = work()
+    report(started + time.monotonic() - clock, cpu() - used, more)
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ A service that answers and does nothing else, so that the client's cost is what 
     python -m benchmarks.server [--delay 0.05] [--per-second 200] [--certificate FILE --key FILE]
 
 Speaks enough of Kognitiv, CrowdTwist and MoEngage for a delivery: tokens, listings, and a yes to whatever else.
-``GET /counted`` tells what it has seen: requests admitted and refused, bytes, and the seconds from the first to the
+``GET /counted`` tells what it has seen: requests and those refused, bytes, and the seconds from the first to the
 last of them. Ends when standard input is closed. Uses nothing but the standard library, and uvloop where there is one.
 """
 
@@ -24,6 +24,10 @@ LISTS = {
     b"/api/groups/promotionalMember": {"data": [{"externalReference": "ACTIVE-90D"}]},
     b"/v2/activities": [{"id": 1}],
 }
+
+
+YES = {b"activities": b'{"awarded":true}', b"cohortsync": b'{"status":"success"}'}
+"""What a service says of what it did, by the end of the path."""
 
 
 class Counted:
@@ -51,7 +55,7 @@ class Counted:
 
     def told(self) -> dict[str, float]:
         seconds = self.last - self.first
-        return {"admitted": self.admitted, "refused": self.refused, "bytes": self.bytes, "seconds": seconds}
+        return {"requests": self.admitted, "refused": self.refused, "bytes": self.bytes, "span": seconds}
 
 
 class Speaker(asyncio.Protocol):
@@ -92,7 +96,7 @@ class Speaker(asyncio.Protocol):
             return self.send(b"200 OK", json.dumps(LISTS[path]).encode())
         if not self.counted.admits(self.loop.time(), size):
             return self.send(b"429 Too Many Requests\r\nRetry-After: 1", b'{"message":"too many requests"}')
-        body = b'{"awarded":true}' if path.endswith(b"/activities") else b"{}"
+        body = YES.get(path.rsplit(b"/", 1)[-1], b"{}")
         if self.counted.delay:
             self.loop.call_later(self.counted.delay, self.send, b"200 OK", body)
         else:

@@ -36,8 +36,6 @@ GIVE_UP_AFTER = 20
 GIVE_UP_UNREACHED = 3
 """So many in a row that could not even be sent."""
 
-NOTHING = nullcontext()
-
 HOPELESS = 20
 """So many rows refused alone, after their batches were, and none accepted: the request is at fault, not the rows."""
 
@@ -164,9 +162,9 @@ class Conversations:
             window = max(2, speakers)  # A crash leaves so many more rows in doubt: small.
         else:
             window = max(speakers, WINDOW // self._target.batch_items(Verb.REMOVE if removing else self._verb), 1)
-        runs = owed(self._plan.file(self._trip.state), self._so_far, removing=removing)
-        batches = cut(self._trial.of(runs), self._target)
-        return Feed(batches, self._moment, self._write, window, ahead=not self._target.ordered), speakers
+        runs = self._trial.of(owed(self._plan.file(self._trip.state), self._so_far, removing=removing))
+        ahead = not self._target.ordered
+        return Feed(cut(runs, self._target), self._moment, self._write, window, ahead=ahead), speakers
 
     async def _write(self, batches: Sequence[Batch]) -> None:
         """Write down durably that *batches* are about to be asked."""
@@ -199,9 +197,8 @@ class Conversations:
     def _by_itself(self, batch: Batch) -> AbstractAsyncContextManager[None]:
         """Keep *batch* from being in flight together with what the target wants apart from it."""
         name = self._target.apart(batch.operations[0])
-        if name is None:
-            return NOTHING
-        return self._apart.setdefault(name, asyncio.Lock())  # Goes when nobody holds or awaits it.
+        # A lock goes when nobody holds or awaits it.
+        return nullcontext() if name is None else self._apart.setdefault(name, asyncio.Lock())
 
     async def _hold(self, wire: Wire, batch: Batch) -> None:
         """Hold the conversation of *batch*, in halves where the service refuses it as a whole."""

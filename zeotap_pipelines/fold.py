@@ -99,7 +99,8 @@ def move(connection: duckdb.DuckDBPyConnection, what: str, now: datetime) -> Non
 def words(connection: duckdb.DuckDBPyConnection, target: Target, state: State, journal: Path) -> None:
     """Make the temporary tables ``lines`` of *journal*, and ``words``: every operation in it with the last word."""
     columns = ", ".join(f"{identifier(name)}: {literal(kind)}" for name, kind in COLUMNS.items())
-    options = f"format = 'newline_delimited', columns = {{{columns}}}, maximum_object_size = 268435456"
+    # DuckDB takes twice as much memory as the longest line may have.
+    options = f"format = 'newline_delimited', columns = {{{columns}}}, maximum_object_size = {_longest(journal)}"
     scan = f"read_json({literal(str(journal))}, {options})"
     try:
         rows(connection, f"CREATE OR REPLACE TEMP TABLE lines AS SELECT * FROM {scan}")
@@ -120,6 +121,12 @@ def words(connection: duckdb.DuckDBPyConnection, target: Target, state: State, j
         raise RepairState(
             f"a plan that the journal {journal} refers to is damaged: restore {state.root}/diffs ({first_line(error)})"
         ) from error
+
+
+def _longest(journal: Path) -> int:
+    """Return the bytes of the longest line, or a little more."""
+    with journal.open("rb") as file:
+        return max(map(len, file), default=0) + 1024
 
 
 def _plan_scan(state: State, plan: str) -> str:

@@ -2,8 +2,9 @@
 What an account allows, kept by its one speaker and remembered for the next.
 
 A known rate is paced, a little below the limit; an unknown one is found: free
-until the first refusal, then half of what was reached, then creeping up. A pause
-that the service asks for holds for everybody at once. The day's calls are counted
+until the first refusal, then as much as was taken in the time that this lasted (or in
+the pause that was asked for, where that is longer), then creeping up, and down at each
+refusal. A pause that the service asks for holds for everybody at once. The day's calls are counted
 in blocks that are written down before they are used, so that a crash can waste
 calls but never exceed the budget; near midnight they count for both days.
 """
@@ -11,7 +12,6 @@ calls but never exceed the budget; near midnight they count for both days.
 from __future__ import annotations
 
 import json
-from collections import deque
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -38,6 +38,9 @@ DAYS = 7
 LONGEST_PAUSE = 86_400.0
 """A service that asks to wait for longer is asked again after so many seconds."""
 
+STEP_DOWN = 0.95
+"""What is left at most of a rate that was refused."""
+
 PATIENCE = 60.0
 """A pause longer than this many seconds ends the run, which goes on later, rather than hold its slot."""
 
@@ -51,8 +54,9 @@ class Pacer:
         known = [rate for rate in rates if rate]
         self._rate = min(known) * CAREFUL if known else None
         self._known = bool(known)
-        self._next = clock.monotonic()
-        self._recent: deque[float] = deque(maxlen=64)
+        self._next = self._since = clock.monotonic()
+        self._asked = 0  # Calls since then.
+        self._creep = 0.0
         self._days, self._paused_until = self._read()
         self._today: tuple[str, ...] = ()
         self._reserved = 0
@@ -65,13 +69,14 @@ class Pacer:
         while True:
             while pause := self._pause():
                 await self._clock.sleep(pause)
-            wait = self._slot()
+            since, wait = self._since, self._slot()
             if wait:
                 await self._clock.sleep(wait)
-            if not (wait and self._pause()):  # A pause that began while waiting for the slot holds here too.
+            # A pause that began while waiting for the slot holds here too, and a slot of an old rate is none.
+            if not (wait and self._pause()) and since == self._since:
                 break
         self.calls += 1
-        self._recent.append(self._clock.monotonic())
+        self._asked += 1
 
     def _pause(self) -> float:
         """Return the seconds until the service listens again; raises ContinueLater where they are too many."""
@@ -97,15 +102,29 @@ class Pacer:
         mine = max(self._next, now)
         self._next = mine + 1 / self._rate
         if not self._known:
-            self._rate *= 1 + 0.01 / max(1.0, self._rate / 10)  # Creep up: about 10 % a second.
+            self._rate *= 1 + min(self._creep * (mine - self._since), 0.03) / self._rate
         return mine - now
 
     def refused(self, wait: float) -> None:
         """Take note of a 429: everybody waits *wait* seconds, and an unknown limit is now known to be near."""
+        heard = self._paused_until is not None and self._paused_until > self._clock.now()
         self.pause(wait)
-        if not self._known:
-            self._rate = max(0.2, (self._rate or self._reached()) / 2)
-            self._next = self._clock.monotonic() + 1 / self._rate
+        if self._known or heard:  # Whatever was under way is refused with the first.
+            return
+        lasted = max(self._clock.monotonic() - self._since, 0.01)
+        if self._rate is None:
+            # What was under way at the end was not taken.
+            taken = max(self._asked - self._limits.concurrency, self._asked / 2)
+            rate = STEP_DOWN * taken / max(lasted, wait)
+            self._creep = 0.01  # By so much a second and second: this was a guess.
+        else:
+            # A rate that holds for half of the pause is about twice what is allowed.
+            rate = self._rate * STEP_DOWN * min(max(0.5, lasted / wait if wait else 1.0), 1.0)
+            # Where pauses are long, refusals must be rare.
+            self._creep = 1 / (4000 * max(1.0, wait) ** 2)
+        self._rate = max(0.2, rate)
+        self._next = self._since = self._clock.monotonic() + wait
+        self._asked = 0
 
     def pause(self, seconds: float) -> None:
         """Let everybody wait *seconds*, and the next run too when this one ends before they are over."""
@@ -119,12 +138,6 @@ class Pacer:
         self._give_back(self._reserved)
         self._reserved = 0
         self._write()
-
-    def _reached(self) -> float:
-        """Return the requests per second of late."""
-        if len(self._recent) < 2:
-            return 2.0
-        return (len(self._recent) - 1) / max(self._recent[-1] - self._recent[0], 0.01)
 
     def _spend(self) -> float:
         """Take a call of the day's budget and return 0, or the seconds until there is one, where they are few."""

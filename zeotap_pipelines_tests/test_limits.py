@@ -129,26 +129,66 @@ def test_a_known_rate_is_kept(tmp_path: Path, limits: Limits, most: int) -> None
     assert 50 / most <= account.clock.monotonic() <= 50 / most * 1.05
 
 
-def test_an_unknown_limit_is_found_by_halving_and_creeping_up(tmp_path: Path) -> None:
+class Strict:
+    """A service that takes so many calls in any *window* of seconds, and asks those above to wait."""
+
+    def __init__(self, clock: Clock, allowed: int, window: float, pause: float) -> None:
+        self.clock, self.allowed, self.window, self.pause = clock, allowed, window, pause
+        self.taken: list[float] = []
+        self.refused = 0
+
+    def takes(self) -> bool:
+        now = self.clock.monotonic()
+        if sum(1 for at in self.taken[-self.allowed :] if at > now - self.window) >= self.allowed:
+            self.refused += 1
+            return False
+        self.taken.append(now)
+        return True
+
+
+@pytest.mark.parametrize("speakers", [1, 4, 20])
+@pytest.mark.parametrize(("allowed", "window", "pause"), [(10, 1.0, 1.0), (40, 1.0, 1.0), (50, 10.0, 10.0)])
+def test_an_unknown_limit_is_found_and_most_of_it_is_used(
+    tmp_path: Path, speakers: int, allowed: int, window: float, pause: float
+) -> None:
     clock = Clock()
-    pacer = Pacer(Limits(), tmp_path / "limits.json", clock)
-    refused = []
+    pacer = Pacer(Limits(concurrency=speakers), tmp_path / "limits.json", clock)
+    service = Strict(clock, allowed, window, pause)
 
-    async def send() -> None:
-        sent: list[float] = []
-        for _ in range(600):
+    async def speak() -> None:
+        while len(service.taken) < 40 * allowed:
             await pacer.turn()
-            sent = [at for at in sent if at > clock.monotonic() - 1]
-            if len(sent) >= 10:
-                refused.append(clock.monotonic())
-                pacer.refused(1.0)
-            else:
-                sent.append(clock.monotonic())
-            await clock.sleep(0.01)
+            took = service.takes()
+            await clock.sleep(0.05 if took else 0.01)
+            if not took:
+                pacer.refused(pause)
 
-    asyncio.run(send())
-    assert 1 <= len(refused) < 60, "one in ten at most"
-    assert 600 / clock.monotonic() > 4, "and not much slower than the limit of ten a second"
+    async def everybody() -> None:
+        await asyncio.gather(*(speak() for _ in range(speakers)))
+
+    asyncio.run(everybody())
+    possible = min(allowed / window, speakers / 0.05) * clock.monotonic()
+    assert len(service.taken) >= 0.88 * possible
+    assert service.refused <= 0.1 * len(service.taken), "and hardly anything in vain"
+
+
+@pytest.mark.parametrize("limits", [Limits(per_second=40), Limits(per_minute=2400)])
+def test_a_known_limit_is_used_almost_wholly_and_never_refused(tmp_path: Path, limits: Limits) -> None:
+    clock = Clock()
+    pacer = Pacer(limits, tmp_path / "limits.json", clock)
+    service = Strict(clock, 40, 1.0, 1.0)
+
+    async def speak() -> None:
+        while len(service.taken) < 1000:
+            await pacer.turn()
+            assert service.takes()
+            await clock.sleep(0.05)
+
+    async def everybody() -> None:
+        await asyncio.gather(*(speak() for _ in range(20)))
+
+    asyncio.run(everybody())
+    assert len(service.taken) >= 0.97 * 40 * clock.monotonic()
 
 
 def test_a_delivery_goes_on_day_after_day_within_its_budget(tmp_path: Path) -> None:

@@ -3,6 +3,14 @@
 from __future__ import annotations
 
 from ..figure import Figure
-from . import diff, in_dagster, one_by_one, second_run
+from . import batches, diff, in_dagster, limits, memory, one_by_one, second_run
 
-FIGURES: tuple[Figure, ...] = (*diff.FIGURES, *second_run.FIGURES, *one_by_one.FIGURES, *in_dagster.FIGURES)
+FIGURES: tuple[Figure, ...] = (
+    *diff.FIGURES,
+    *second_run.FIGURES,
+    *one_by_one.FIGURES,
+    *batches.FIGURES,
+    *limits.FIGURES,
+    *memory.FIGURES,
+    *in_dagster.FIGURES,
+)

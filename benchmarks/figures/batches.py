@@ -1,0 +1,84 @@
+"""Batches: a MoEngage cohort in bodies of at most 120,000 bytes, one request at a time, 20 ms each or none."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from tempfile import mkdtemp
+
+from zeotap_pipelines import pipeline
+from zeotap_pipelines.destinations.moengage import Cohort, MoEngage
+from zeotap_pipelines.mapping import Field
+from zeotap_pipelines.model import Mode
+from zeotap_pipelines.state import State
+from zeotap_pipelines.sync import Sync
+from zeotap_pipelines.trip import Trip
+
+from ..figure import Contender, Figure, Goal, Measured
+from ..people import AUDIENCE, People, day, wanted
+from ..service import Service
+
+HERE = "benchmarks.figures.batches"
+OTHERS = "benchmarks.others"
+
+MEMBERS = Sync("members", AUDIENCE, Cohort("bench", "bench"), "bench", Mode.MIRROR, {"uid": Field("email")})
+
+
+def delivery(folder: Path, size: int, delay: float = 0.02) -> Callable[[], Mapping[str, float]]:
+    """Deliver a plan of members: each batch acknowledged on the disk before the next is asked, the ledger folded."""
+    service, state = Service(delay), State(Path(mkdtemp(dir=folder)))
+    key = {"secret_key": "benchmark-key"}
+    connection = MoEngage(
+        account="bench",
+        base_url=service.address,
+        app_id="bench",
+        requests_per_minute=1e9,
+        **key,  # type: ignore[arg-type]
+    )
+    wanted(MEMBERS, state, People(0, size))
+    pipeline.plan(MEMBERS, day(2), state, run="1")
+
+    def work() -> Mapping[str, float]:
+        assert pipeline.carry_out(MEMBERS, day(2), Trip(state, connection, "1")).complete
+        return {**service.counted(), "rows": size}
+
+    return work
+
+
+def batches_at_once(folder: Path, size: int) -> Callable[[], Mapping[str, float]]:
+    """Do the same where the service answers at once."""
+    return delivery(folder, size, 0.0)
+
+
+def _contenders(function: str) -> tuple[Contender, ...]:
+    def other(name: str, module: str, *packages: str) -> Contender:
+        return Contender(name, f"{OTHERS}.{module}:{function}", packages)
+
+    return (
+        Contender("delivery", f"{HERE}:{'delivery' if function == 'batches' else function}"),
+        other("script with httpx that counts bytes", "script_httpx", "httpx"),
+        other("drt", "drt_delivery", "drt-core"),
+        other("dlt", "dlt_delivery", "dlt"),
+        other("singer", "singer_delivery", "singer-sdk"),
+    )
+
+
+SCRIPT = "script with httpx that counts bytes"
+
+
+def _goal(rows_per_second: float) -> Goal:
+    def met(found: Mapping[str, Measured]) -> bool:
+        ours, rows = found["delivery"], found["delivery"]["rows"]
+        return (
+            rows / ours["seconds"] >= rows_per_second
+            and ours["cpu_seconds"] / rows <= 3e-6
+            and ours["requests"] <= found[SCRIPT]["requests"]
+        )
+
+    return Goal(f"≥ {rows_per_second:,.0f} rows/s; ≤ 3 µs CPU a row; as few requests as the bytes demand", met)
+
+
+FIGURES = (
+    Figure("batches", (200_000, 1_000_000), _contenders("batches"), SCRIPT, {"delivery": _goal(63_000)}),
+    Figure("batches, no latency", (200_000,), _contenders("batches_at_once"), SCRIPT, {"delivery": _goal(100_000)}),
+)
