@@ -445,6 +445,13 @@ MUTANTS = (
         "stopping",
     ),
     Mutant(
+        "a cancelled run goes on with other targets",
+        "assets.py",
+        "class Stopped(dg.DagsterError, dg.DagsterExecutionInterruptedError):",
+        "class Stopped(dg.Failure):",
+        "stopping",
+    ),
+    Mutant(
         "a cancelled run begins again",
         "assets.py",
         "    except (dg.DagsterExecutionInterruptedError, KeyboardInterrupt) as stopped:",

@@ -170,6 +170,15 @@ class _Warehouse:
             copy_query(connection, query, parameters, path, metadata)
 
 
+class Stopped(dg.DagsterError, dg.DagsterExecutionInterruptedError):
+    """
+    The run was stopped.
+
+    As an interruption alone it would be a failure of the step, which Dagster begins again by its retry policy; as a
+    failure that is not retried the run would go on with the steps of other targets. As both it ends the run.
+    """
+
+
 @contextmanager
 def failing(declared: "Declaration") -> Iterator[None]:
     """Turn what a person must mend, or stopped, into a failure of one sentence, retried only where that can help."""
@@ -179,6 +188,5 @@ def failing(declared: "Declaration") -> Iterator[None]:
         place = f"{declared.place()}: " if isinstance(error, FixDeclaration) else ""
         raise dg.Failure(f"{type(error).__name__}: {place}{error}", allow_retries=error.retryable) from None
     except (dg.DagsterExecutionInterruptedError, KeyboardInterrupt) as stopped:
-        # By the retry policy Dagster would begin the step of a cancelled run again, as if it had failed.
         left = "; ".join(getattr(stopped, "__notes__", ["what is left is owed"]))
-        raise dg.Failure(f"the run was stopped; {left}", allow_retries=False) from None
+        raise Stopped(f"the run was stopped; {left}") from None

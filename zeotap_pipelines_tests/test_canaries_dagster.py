@@ -74,6 +74,8 @@ def everything(project: Project, group: Sandbox, monkeypatch: pytest.MonkeyPatch
         head = (
             f"type: zeotap_pipelines.{kind}\nattributes:\n  name: {name}\n  audience: people\n  connection: {service}\n"
         )
+        if service == "agillic":  # What was never heard of holds up the next sync for so many seconds.
+            head += "  task_deadline: 1\n"
         project.declare(name, f"{head}  {settings}\n  guards: {{max_removed_percent: 100}}\n")
     home = tmp_path / "home"
     home.mkdir()
