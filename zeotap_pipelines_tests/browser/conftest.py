@@ -88,7 +88,7 @@ def screenshot(page: Page) -> Callable[[str], Path]:
 
     def take(name: str) -> Path:
         path = picture(name)
-        page.screenshot(path=path)
+        page.screenshot(path=path, animations="disabled")  # A dialog that fades in is shown whole.
         return path
 
     return take

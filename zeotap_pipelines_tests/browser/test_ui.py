@@ -2,69 +2,33 @@
 
 from __future__ import annotations
 
-import os
 import re
-import shutil
-import signal
-import subprocess
-import sys
-import threading
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import duckdb
 import httpx
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Locator, Page, expect
 
-ROOT = Path(__file__).resolve().parents[2]
+from zeotap_pipelines.observability import OUTCOMES
+from zeotap_pipelines_tests.browser.stage import Stage, developing
+
+# Of Dagster's own client.
+pytestmark = pytest.mark.filterwarnings("ignore:Using variable_values:DeprecationWarning")
+
 AUDIENCE, SYNC, DAY = "active_members", "active_members_to_kognitiv", "1997-01-01"
+MONTH_END, SHRUNKEN, NEWEST = "1997-01-31", "1997-06-30", "1998-06-30"
+STARTED_BY = "zeotap/started_by"
 CHAIN = "view=lineage&lineageScope=upstream&lineageDepth=5"
 START, RUN = 60_000, 90_000
 """Milliseconds that Dagster may take to start, and a run to end, on a machine that does other things too."""
 
 
-@dataclass(frozen=True)
-class Stage:
-    """A running `zeotap dev`: the UI's address, the sandbox's, and the folder."""
-
-    ui: str
-    sandbox: str
-    folder: Path
-
-    def members(self) -> set[str]:
-        groups: list[dict[str, Any]] = httpx.get(f"{self.sandbox}/_sandbox/state").json()["kognitiv"]["groups"]
-        return {member for group in groups if group["ref"] == "ACTIVE-90D" for member in group["members"]}
-
-    def audience(self, day: str) -> set[str]:
-        query = "select distinct customer_id from purchases where purchased_on between ?::date - 89 and ?::date"
-        with duckdb.connect(self.folder / "data/state/dev/warehouse.duckdb", read_only=True) as warehouse:
-            return {str(member) for (member,) in warehouse.execute(query, [day, day]).fetchall()}
-
-
 @pytest.fixture(scope="module")
 def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
-    folder = tmp_path_factory.mktemp("dev")
-    for name in ("dagster.yaml", "workspace.yaml"):
-        shutil.copy(ROOT / name, folder)
-    apart = {k: v for k, v in os.environ.items() if k not in ("DAGSTER_HOME", "ZEOTAP_STATE")}
-    command = [sys.executable, "-m", "zeotap_pipelines.cli", "dev", "--port", "0"]
-    process = subprocess.Popen(
-        command, cwd=folder, env=apart, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
-    )
-    assert process.stdout is not None
-    try:
-        ui, sandbox = re.findall(r"http://\S+", process.stdout.readline()) or pytest.fail(process.stdout.read())
-        for line in process.stdout:  # Dagster says so when it serves.
-            if "Serving dagster-webserver" in line:
-                break
-        threading.Thread(target=process.stdout.read, daemon=True).start()  # What else it says must not fill the pipe.
-        yield Stage(ui, sandbox, folder)
-    finally:
-        process.send_signal(signal.SIGTERM)
-        process.wait(60)
+    with developing(tmp_path_factory.mktemp("dev")) as stage:
+        yield stage
 
 
 def opened(page: Page, stage: Stage, asset: str) -> None:
@@ -83,7 +47,7 @@ def test_the_graph_shows_the_chain_in_its_groups(page: Page, stage: Stage, scree
     expect(graph.get_by_text(AUDIENCE, exact=True).filter(visible=True)).to_have_count(1)
     for kind in ("Parquet", "diff"):
         expect(graph.get_by_text(kind, exact=True).filter(visible=True)).to_have_count(1)
-    expect(graph.get_by_text("0 / 2 Passed")).to_be_visible()
+    expect(graph.get_by_text(f"0 / {len(OUTCOMES)} Passed")).to_be_visible()
     screenshot("ui-chain")
 
 
@@ -133,3 +97,161 @@ def test_a_day_that_is_materialized_by_clicks_reaches_the_group(
     page.goto(stage.sandbox)
     expect(page.get_by_text("ACTIVE-90D").first).to_be_visible()
     screenshot("ui-sandbox")
+
+
+def test_a_month_that_is_backfilled_by_clicks_is_one_run_to_its_last_day(
+    page: Page, stage: Stage, screenshot: Callable[[str], Path]
+) -> None:
+    page.goto(f"{stage.ui}/assets/syncs/{SYNC}?{CHAIN}")
+    page.get_by_role("button", name="Materialize all").click(timeout=START)
+    dialog = page.get_by_role("dialog")
+    dialog.get_by_role("textbox").fill(f"[{DAY}...{MONTH_END}]")
+    dialog.get_by_role("textbox").press("Tab")
+    expect(dialog.get_by_text("31 partitions")).to_be_visible()
+    screenshot("ui-backfill")
+    dialog.get_by_role("button", name="Launch backfill").click()
+    stage.served.until(lambda: stage.members() == stage.audience(MONTH_END) and idle(stage))
+    [status] = [run["status"] for run in runs(stage) if "dagster/backfill" in {tag["key"] for tag in run["tags"]}]
+    assert status == "SUCCESS"
+
+    page.goto(f"{stage.ui}/assets/syncs/{SYNC}?view=partitions&partition=1997-01-15")
+    expect(page.get_by_text("superseded_by")).to_be_visible(timeout=RUN)
+    expect(page.get_by_role("cell", name=MONTH_END)).to_be_visible()
+    screenshot("ui-superseded")
+    page.goto(f"{stage.ui}/assets/syncs/{SYNC}?view=partitions&partition={MONTH_END}")
+    for outcome in ("completion", "accepted", "rejected", "in_doubt", "outcomes"):
+        expect(page.get_by_role("cell", name=outcome, exact=True)).to_be_visible(timeout=START)
+    screenshot("ui-outcomes")
+
+
+def test_a_shrunken_audience_is_stopped_and_delivered_once_its_approval_is_pasted(
+    page: Page, stage: Stage, screenshot: Callable[[str], Path]
+) -> None:
+    sync = "active_members_to_moengage"
+    assert stage.served.succeeded(stage.deliver(AUDIENCE, sync, MONTH_END))
+    run = stage.deliver(AUDIENCE, sync, SHRUNKEN)
+    page.goto(f"{stage.ui}/assets/syncs/{sync}?view=partitions&partition={SHRUNKEN}")
+    expect(page.get_by_text(f"Run {run[:8]} failed, and did not materialize this asset.")).to_be_visible(timeout=START)
+    screenshot("ui-stopped")
+    assert stage.cohort() == stage.audience(MONTH_END)
+
+    page.goto(f"{stage.ui}/assets/diffs/{sync}?view=partitions&partition={SHRUNKEN}")
+    for cell in ("audience", "told", "entered", "left", "predicted_calls", "predicted_minutes"):
+        expect(page.get_by_role("cell", name=cell, exact=True)).to_be_visible(timeout=START)
+    expect(page.get_by_role("columnheader", name="verb")).to_be_visible()
+    screenshot("ui-plan")
+    page.goto(f"{stage.ui}/assets/diffs/{sync}?view=checks&checkDetail=removed_share")
+    expect(page.get_by_text("members would be removed")).to_be_visible(timeout=START)
+    expect(page.get_by_text("To send it all the same, approve plan")).to_be_visible()
+    page.get_by_text("[Show Markdown]").click()
+    page.get_by_role("dialog").get_by_text(f"syncs__{sync}").wait_for()
+    screenshot("ui-approval")
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    page.get_by_role("dialog").get_by_role("button", name="Copy").click()
+    offered = page.evaluate("navigator.clipboard.readText()")
+
+    page.goto(f"{stage.ui}/assets/syncs/{sync}?view=partitions&partition={SHRUNKEN}")
+    page.get_by_role("button", name="Materialize").first.click(timeout=START)
+    page.get_by_role("dialog").get_by_text("Config", exact=True).click()
+    page.get_by_role("button", name="Add config").click()
+    said = offered.replace('approved_by: ""', "approved_by: ada").replace('reason: ""', "reason: the campaign is over")
+    write(page, page.get_by_role("dialog"), said)
+    screenshot("ui-approved")
+    page.get_by_role("button", name="Save config").click()
+    page.get_by_role("button", name=re.compile("^Launch")).click()
+    stage.served.until(lambda: stage.cohort() == stage.audience(SHRUNKEN))
+    page.goto(f"{stage.ui}/assets/syncs/{sync}?view=partitions&partition={SHRUNKEN}")
+    for cell in ("approved_by", "ada", "the campaign is over"):
+        expect(page.get_by_role("cell", name=cell, exact=True)).to_be_visible(timeout=RUN)
+
+
+def test_a_credit_in_doubt_is_given_once_a_job_says_that_it_did_not_happen(
+    page: Page, stage: Stage, screenshot: Callable[[str], Path]
+) -> None:
+    sync, day = "purchases_to_crowdtwist", "1997-01-02"
+    [(points,)] = stage.query("select sum(floor(dollars))::int from purchases where purchased_on = ?::date", day)
+    assert stage.served.succeeded(stage.deliver("members", "members_to_crowdtwist", day))
+    fault = {"kind": "reset_before", "service": "crowdtwist", "method": "POST", "path": "/activities", "times": 1}
+    httpx.post(f"{stage.sandbox}/_sandbox/faults", json=[fault]).raise_for_status()
+    assert stage.served.succeeded(stage.deliver("purchases", sync, day))
+    assert 0 < stage.held()["crowdtwist"]["points"] < points
+
+    page.goto(f"{stage.ui}/assets/syncs/{sync}?view=checks&checkDetail=nothing_in_doubt")
+    expect(page.get_by_text("1 rows may have happened; a person decides")).to_be_visible(timeout=START)
+    screenshot("ui-doubt")
+    page.goto(f"{stage.ui}/locations/zeotap_pipelines/jobs/decide_doubts/playground")
+    expect(page.get_by_text("Missing required config entries")).to_be_visible(timeout=START)
+    decided = {"sync": sync, "everything": "true", "decision": "resend", "by": "ada", "reason": "it is not there"}
+    lines = "".join(f"      {name}: {value}\n" for name, value in decided.items())
+    write(page, page.locator("body"), f"ops:\n  decide:\n    config:\n{lines}")
+    screenshot("ui-decide")
+    page.get_by_role("button", name="Launch Run").click()
+    expect(page.get_by_text("Success", exact=True).first).to_be_visible(timeout=RUN)
+    expect(page.get_by_text(f"1 rows of {sync} are asked again").first).to_be_visible(timeout=START)
+    screenshot("ui-decided")
+    assert stage.served.succeeded(stage.deliver("purchases", sync, day))
+    assert stage.held()["crowdtwist"]["points"] == points
+
+
+def test_a_schedule_and_a_sensor_that_are_turned_on_deliver_the_newest_day(
+    page: Page, stage: Stage, screenshot: Callable[[str], Path]
+) -> None:
+    stage.buy("select distinct customer_id from purchases", NEWEST)  # Everybody does, so that nobody leaves.
+    page.goto(f"{stage.ui}/locations/zeotap_pipelines/schedules/{AUDIENCE}_schedule")
+    expect(page.get_by_text("Schedule has never run")).to_be_visible(timeout=START)
+    turn_on(page)
+    expect(page.get_by_text("Next tick")).to_be_visible()
+    screenshot("ui-schedule")
+    page.get_by_role("button", name="Preview tick result").click()
+    dialog = page.get_by_role("dialog")
+    dialog.get_by_role("button", name="Continue").click()
+    expect(dialog.get_by_text("1 run requests")).to_be_visible(timeout=START)
+    dialog.get_by_role("button", name="Launch all").click()
+    stage.served.until(lambda: stage.members() == stage.cohort() == stage.audience(NEWEST) and idle(stage))
+    assert started_by(stage) == ["schedule"]
+
+    stage.buy("select 7 as customer_id", NEWEST)
+    page.goto(f"{stage.ui}/locations/zeotap_pipelines/sensors/{AUDIENCE}_watch")
+    expect(page.get_by_text("Sensor has never run")).to_be_visible(timeout=START)
+    turn_on(page)
+    stage.served.until(lambda: "7" in stage.members() & stage.cohort() and idle(stage))
+    assert stage.members() == stage.cohort() == stage.audience(NEWEST)
+    assert started_by(stage) == ["watch", "schedule"]
+    expect(page.get_by_role("button", name="1 run requested").first).to_be_visible(timeout=START)
+    screenshot("ui-sensor")
+    page.goto(f"{stage.ui}/automation")
+    for name in (f"{AUDIENCE}_schedule", f"{AUDIENCE}_watch", "team_notifier"):
+        expect(page.get_by_text(name, exact=True)).to_be_visible(timeout=START)
+    screenshot("ui-automation")
+
+
+def write(page: Page, within: Locator, config: str) -> None:
+    """Write *config* into the editor in the place of what is there, and wait until it is found right."""
+    within.locator(".CodeMirror").first.click(timeout=START)
+    page.keyboard.press("ControlOrMeta+A")
+    page.keyboard.insert_text(config)
+    expect(within.get_by_text("No errors")).to_be_visible(timeout=START)
+
+
+def turn_on(page: Page) -> None:
+    """Click the switch of the schedule or sensor that is open."""
+    page.get_by_role("row").filter(has_text="Running").locator("label").click()
+    expect(page.get_by_role("checkbox")).to_be_checked(timeout=START)
+
+
+def idle(stage: Stage) -> bool:
+    """Whether no run is under way."""
+    return {run["status"] for run in runs(stage)} <= {"SUCCESS", "FAILURE", "CANCELED"}
+
+
+def started_by(stage: Stage) -> list[str]:
+    """Return what started the runs that nobody clicked, the newest first; all of them succeeded."""
+    found = [(run["status"], tag["value"]) for run in runs(stage) for tag in run["tags"] if tag["key"] == STARTED_BY]
+    assert {status for status, _ in found} == {"SUCCESS"}
+    return [by for _, by in found]
+
+
+def runs(stage: Stage) -> list[dict[str, Any]]:
+    query = "{ runsOrError { ... on Runs { results { status tags { key value } } } } }"
+    found: list[dict[str, Any]] = stage.served.ask(query)["results"]
+    return found
