@@ -126,10 +126,11 @@ class Journal:
 
     def restart(self) -> None:
         """Begin anew, after everything was folded."""
-        os.close(self._file)
         _start(self.path)
+        # A signal may end the run between any two of these lines: there is a file to close after each.
+        folded, self._file = self._file, os.open(self.path, os.O_WRONLY | os.O_APPEND)
+        os.close(folded)
         self.id, self._next = _recover(self.path)
-        self._file = os.open(self.path, os.O_WRONLY | os.O_APPEND)
         self._witness("restarted")
 
     def close(self) -> None:

@@ -140,6 +140,14 @@ def test_a_ledger_and_a_plan_of_an_earlier_version_are_taken_over_as_they_are(wo
     assert len([one for one in world.asked if one.startswith("PUT")]) == 4, "who was told is not told again"
 
 
+def test_a_journal_that_cannot_begin_anew_says_why_and_closes(tmp_path: Path) -> None:
+    home = tmp_path / "target"
+    with pytest.raises(RepairState, match="can't be made"), Journal(home / "journal.jsonl") as journal:
+        home.rename(tmp_path / "aside")
+        home.write_text("no folder any more")
+        journal.restart()
+
+
 def test_without_its_journal_nobody_knows_what_was_asked_and_nothing_is(world: World) -> None:
     world.deliver(["1"])
     with world.dying(nth(1, "answered")):
