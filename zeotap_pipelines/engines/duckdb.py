@@ -151,7 +151,7 @@ def attached(connection: duckdb.DuckDBPyConnection, database: Path, *, wait: flo
 def _detach(connection: duckdb.DuckDBPyConnection, name: str) -> None:
     with suppress(duckdb.Error):  # It may be the instance that failed: then the next call starts another.
         # By another connection, since this one may use the catalogue.
-        connection.cursor().execute(f"DETACH {name}")
+        rows(connection.cursor(), f"DETACH {name}")
 
 
 @dataclass(frozen=True)
@@ -166,7 +166,7 @@ class _Instance:
         if self.process != os.getpid() or spill not in (None, self.spill):
             return False
         try:
-            self.connection.cursor().execute("SELECT 1")
+            rows(self.connection.cursor(), "SELECT 1")
         except duckdb.Error:
             return False  # What goes fatally wrong in one connection ends them all.
         return True
