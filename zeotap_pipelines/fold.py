@@ -13,38 +13,54 @@ The last word on every operation decides:
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Callable
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 
 import duckdb
 
-from . import events
+from . import events, words
 from .destinations.base import Target
-from .engines.duckdb import first_line, rows
-from .errors import RepairState
-from .journal import COLUMNS
+from .engines.duckdb import rows
 from .model import Fate
-from .naming import filename, identifier, literal
+from .naming import filename, literal
 from .rendering import key
 from .state import State, replacing
+from .words import Begun
 
-NO_ANSWER = "asked, and no answer is known"
 
+def fold(
+    connection: duckdb.DuckDBPyConnection,
+    target: Target,
+    state: State,
+    journal_id: str,
+    journal: Path,
+    *,
+    outcomes: bool = False,
+) -> None:
+    """
+    Move what *journal* says into ``told``, ``meta`` and ``movements``, in one transaction, once.
 
-def fold(connection: duckdb.DuckDBPyConnection, target: Target, state: State, journal_id: str) -> None:
-    """Move what the journal's `words` say into ``told``, ``meta`` and ``movements``, in one transaction, once."""
+    With *outcomes* what became of every operation is written down as well, before anything is moved for good.
+    Raises RepairState where the journal, or a plan that it speaks of, is damaged or gone.
+    """
     if rows(connection, "SELECT 1 FROM meta WHERE key = 'journal' AND value = ?", [journal_id]):
         return
+    plans = words.read(connection, target, state, journal)
+
+    def write_down(begun: Begun, number: int) -> None:
+        if outcomes:
+            _write_outcomes(connection, state, journal_id, begun, number)
+
     rows(connection, "BEGIN")
     try:
-        rows(connection, _MOVED.format(key=key(target, target.identity, "name", "value"), event=_sql(target.event)))
-        rows(connection, "DELETE FROM told WHERE rowid IN (SELECT old_row FROM moved WHERE old_row IS NOT NULL)")
-        columns = (
-            "name, value, others, state, digest, digest_version, stamp, unsettled, refused_verb, refused_digest, "
-            "refused_partition, partition, plan, run, moment"
-        )
-        rows(connection, f"INSERT INTO told BY NAME SELECT {columns} FROM moved WHERE keep")
-        rows(connection, _MOVEMENTS)
+        for begun in plans:
+            with words.readable(begun):
+                _fold_plan(connection, target, begun, partial(write_down, begun))
+        if outcomes:
+            state.witness("outcomes")
         _marks(connection)
         if target.event:
             events.remember_plans(connection, target, state)
@@ -54,30 +70,48 @@ def fold(connection: duckdb.DuckDBPyConnection, target: Target, state: State, jo
     except BaseException:
         connection.rollback()
         raise
-    for table in ("lines", "words", "moved"):
+    rows(connection, "DROP VIEW IF EXISTS temp.words")
+    for table in ("lines", "said", "last_word", "met", "held"):
         rows(connection, f"DROP TABLE IF EXISTS temp.{table}")
 
 
-def outcomes(connection: duckdb.DuckDBPyConnection, state: State, journal_id: str) -> None:
-    """Write what the journal's `words` say of every operation, one Parquet file per sync, partition, run and fold."""
-    runs = rows(
-        connection,
+def _fold_plan(
+    connection: duckdb.DuckDBPyConnection, target: Target, begun: Begun, write_down: Callable[[int], None]
+) -> None:
+    """Move what is said of the operations of one plan, a slice after the other, and note the movement."""
+    fates: Counter[str] = Counter()
+    newest = ""
+    told_key = key(target, target.identity, "name", "value")
+    rows(connection, _MET.format(scan=begun.scan, plan=literal(begun.plan), key=told_key))
+    names = {"plan": literal(begun.plan), "run": literal(begun.run), "partition": literal(begun.partition)}
+    told = _TOLD.format(event="true" if target.event else "false", **names)
+    for number in words.slices(connection, begun):
+        write_down(number)
+        for fate, count, moment in rows(connection, _COUNTED):
+            fates[fate] += count
+            newest = max(newest, moment)
+        rows(connection, _HELD)
+        rows(connection, told)
+        rows(connection, "DELETE FROM told WHERE rowid IN (SELECT told_row FROM held)")
+    values = [begun.plan, begun.partition, begun.run, begun.sync, newest, *(fates[fate] for fate in COUNTED)]
+    rows(connection, _MOVEMENT, values)
+
+
+def _write_outcomes(
+    connection: duckdb.DuckDBPyConnection, state: State, journal_id: str, begun: Begun, number: int
+) -> None:
+    """Write what the `words` of a slice say, one Parquet file per sync, partition, run, fold and slice."""
+    # A run that is retried folds more than once: each fold has files of its own.
+    name = f"{filename(begun.run)}.{journal_id[:8]}{f'.{number}' if number else ''}.parquet"
+    with replacing(state.outcomes(begun.sync, begun.partition) / name) as draft:
+        query = f"""
+            COPY (
+                SELECT {literal(begun.plan)} AS plan, "row", verb, change, why, key, fate, reason, status, request,
+                    word_moment AS moment
+                FROM words
+            ) TO {literal(str(draft))} (FORMAT parquet, DICTIONARY_SIZE_LIMIT 1000)
         """
-        SELECT plan, arg_max(run, n), arg_max(sync, n), arg_max(partition, n)
-        FROM lines WHERE kind = 'begin' GROUP BY plan
-        """,
-    )
-    for plan, run, sync, partition in runs:
-        # A run that is retried folds more than once: each fold is a file of its own.
-        with replacing(state.outcomes(sync, partition) / f"{filename(run)}.{journal_id[:8]}.parquet") as draft:
-            query = f"""
-                COPY (
-                    SELECT {literal(plan)} AS plan, "row", verb, change, why, key, fate, reason, status, request,
-                        word_moment AS moment
-                    FROM words WHERE plan = {literal(plan)} ORDER BY "row"
-                ) TO {literal(str(draft))} (FORMAT parquet)
-            """
-            rows(connection, query)
+        rows(connection, query)
 
 
 def set_meta(connection: duckdb.DuckDBPyConnection, **values: str | None) -> None:
@@ -96,123 +130,41 @@ def move(connection: duckdb.DuckDBPyConnection, what: str, now: datetime) -> Non
     set_meta(connection, generation=str(generation))
 
 
-def words(connection: duckdb.DuckDBPyConnection, target: Target, state: State, journal: Path) -> None:
-    """Make the temporary tables ``lines`` of *journal*, and ``words``: every operation in it with the last word."""
-    columns = ", ".join(f"{identifier(name)}: {literal(kind)}" for name, kind in COLUMNS.items())
-    # DuckDB takes twice as much memory as the longest line may have.
-    options = f"format = 'newline_delimited', columns = {{{columns}}}, maximum_object_size = {_longest(journal)}"
-    scan = f"read_json({literal(str(journal))}, {options})"
-    try:
-        rows(connection, f"CREATE OR REPLACE TEMP TABLE lines AS SELECT * FROM {scan}")
-    except duckdb.Error as error:
-        raise RepairState(f"the journal {journal} is damaged: {first_line(error)}") from error
-    asked = "SELECT DISTINCT plan FROM lines WHERE kind IN ('asked', 'answered') ORDER BY plan"
-    names = [name for (name,) in rows(connection, asked)]
-    # By name: a plan that an earlier version wrote may lack a column.
-    plans = " UNION ALL BY NAME ".join(
-        [f"SELECT NULL::VARCHAR AS plan, {_NOTHING} WHERE false"]
-        + [f"SELECT {literal(name)} AS plan, * FROM {_plan_scan(state, name)}" for name in names]
-    )
-    unanswered = Fate.IN_DOUBT if target.event else Fate.DEFERRED
-    query = _WORDS.format(plans=plans, unanswered=literal(unanswered), no_answer=literal(NO_ANSWER))
-    try:
-        rows(connection, query)
-    except duckdb.Error as error:
-        raise RepairState(
-            f"a plan that the journal {journal} refers to is damaged: restore {state.root}/diffs ({first_line(error)})"
-        ) from error
+COUNTED = (Fate.ACCEPTED, Fate.REJECTED, Fate.DEFERRED, Fate.IN_DOUBT)
+"""The fates in the order of the columns of ``movements``."""
 
-
-def _longest(journal: Path) -> int:
-    """Return the bytes of the longest line, or a little more."""
-    with journal.open("rb") as file:
-        return max(map(len, file), default=0) + 1024
-
-
-def _plan_scan(state: State, plan: str) -> str:
-    path = state.find_plan(plan)
-    if path is None:
-        raise RepairState(f"plan {plan} is gone, and the journal still refers to it: restore {state.root}/diffs")
-    return f"read_parquet({literal(str(path))})"
-
-
-def _sql(value: bool) -> str:
-    return "true" if value else "false"
-
-
-_NOTHING = ", ".join(
-    f"NULL::{kind} AS {name}"
-    for name, kind in {
-        '"row"': "BIGINT",
-        "verb": "VARCHAR",
-        "change": "VARCHAR",
-        "why": "VARCHAR",
-        "key": "VARCHAR",
-        "name": "VARCHAR",
-        "value": "VARCHAR",
-        "others": "VARCHAR[]",
-        "digest": "BIGINT",
-        "digest_version": "TINYINT",
-        "stamp": "UBIGINT",
-        "body": "VARCHAR",
-        "repeated": "BOOLEAN",
-    }.items()
-)
-
-_WORDS = """
-CREATE OR REPLACE TEMP TABLE words AS
-WITH spoken AS (
-    SELECT n, 0 AS exception, plan, unnest(rows) AS span, kind, fate, reason, status, untouched, final, request,
-        coalesce(unsure, false) AS unsure, moment
-    FROM lines WHERE kind IN ('asked', 'answered')
-), excepted AS (
-    SELECT n, plan, coalesce(unsure, false) AS unsure, moment, unnest("except") AS e FROM lines
-    WHERE kind = 'answered' AND "except" IS NOT NULL
-), every_word AS (
-    SELECT n, exception, plan, unnest(generate_series(span[1], span[2])) AS "row",
-        coalesce(fate, {unanswered}) AS fate, CASE kind WHEN 'asked' THEN {no_answer} ELSE reason END AS reason,
-        status, coalesce(untouched AND NOT unsure, false) AS untouched, coalesce(final, false) AS final, request,
-        unsure, moment
-    FROM spoken
-    UNION ALL
-    SELECT n, 1, plan, e."row", e.fate, e.reason, e.status, coalesce(e.untouched AND NOT unsure, false),
-        coalesce(e.final, false), e.request, unsure, moment
-    FROM excepted
-), last_word AS (
-    SELECT plan, "row",
-        max_by(
-            struct_pack(fate, reason, status, untouched, final, request, unsure, moment), n * 2 + exception
-        ) AS word,
-        max(n) AS last_n
-    FROM every_word GROUP BY plan, "row"
-), plans AS ({plans})
-SELECT p.*, w.word.fate AS fate, w.word.reason AS reason, w.word.status AS status, w.word.untouched AS untouched,
-    w.word.final AS final, w.word.request AS request, w.word.unsure AS unsure, w.word.moment AS word_moment, w.last_n
-FROM last_word AS w JOIN plans AS p ON p.plan = w.plan AND p."row" = w."row"
+_COUNTED = """
+SELECT s.fate, count(*), max(s.word_moment) FROM last_word AS w JOIN said AS s ON s.word = w.word GROUP BY s.fate
 """
 
-_MOVED = """
-CREATE OR REPLACE TEMP TABLE moved AS
-WITH begun AS (
-    SELECT plan, arg_max(run, n) AS run, arg_max(partition, n) AS partition
-    FROM lines WHERE kind = 'begin' GROUP BY plan
-), once AS (  -- The last word on each key, whichever plan it came from.
-    SELECT * FROM words QUALIFY row_number() OVER (PARTITION BY key ORDER BY last_n DESC) = 1
-), held AS (
-    SELECT rowid AS old_row, {key} AS old_key, * FROM told
-), paired AS (
-    SELECT o.* EXCLUDE (name, value, others, digest, digest_version, stamp, partition, plan, run, moment),
-        o.name AS o_name, o.value AS o_value, o.others AS o_others, o.digest AS o_digest, o.digest_version AS o_version,
-        o.stamp AS o_stamp, o.partition AS o_partition, o.plan AS o_plan, o.run AS o_run, o.moment AS o_moment,
-        p.*, b.run AS new_run, b.partition AS new_partition,
-        p.fate = 'accepted' OR (p.fate = 'rejected' AND p.final) AS settled,
+_MET = """
+CREATE OR REPLACE TEMP TABLE met AS
+SELECT p."row", t.told_row FROM {scan} AS p JOIN (SELECT rowid AS told_row, {key} AS told_key FROM told) AS t
+    ON t.told_key = p.key
+WHERE p."row" BETWEEN (SELECT min("first") FROM said WHERE plan = {plan})
+    AND (SELECT max("last") FROM said WHERE plan = {plan})
+"""
+
+_HELD = """
+CREATE OR REPLACE TEMP TABLE held AS
+SELECT m."row", m.told_row, t.* FROM told AS t
+    JOIN (SELECT met.* FROM met JOIN last_word AS w ON w."row" = met."row") AS m ON m.told_row = t.rowid
+"""
+
+_TOLD = """
+INSERT INTO told BY NAME
+WITH paired AS (
+    SELECT o.name AS o_name, o.value AS o_value, o.others AS o_others, o.state, o.digest AS o_digest,
+        o.digest_version AS o_version, o.stamp AS o_stamp, o.unsettled, o.refused_verb, o.refused_digest,
+        o.refused_partition, o.partition AS o_partition, o.plan AS o_plan, o.run AS o_run, o.moment AS o_moment,
+        p.*, p.fate = 'accepted' OR (p.fate = 'rejected' AND p.final) AS settled,
         p.fate = 'rejected' AND NOT p.final AS refused
-    FROM once AS p JOIN begun AS b ON b.plan = p.plan LEFT JOIN held AS o ON o.old_key = p.key
+    FROM words AS p LEFT JOIN held AS o ON o."row" = p."row"
 )
-SELECT old_row,
-    CASE WHEN (settled AND verb <> 'remove') OR o_name IS NULL THEN name ELSE o_name END AS name,
+SELECT CASE WHEN (settled AND verb <> 'remove') OR o_name IS NULL THEN name ELSE o_name END AS name,
     CASE WHEN (settled AND verb <> 'remove') OR o_name IS NULL THEN value ELSE o_value END AS value,
-    list_sort(list_distinct(list_concat(coalesce(o_others, []), coalesce(others, [])))) AS others,
+    CASE WHEN coalesce(len(o_others), 0) + coalesce(len(others), 0) = 0 THEN []
+         ELSE list_sort(list_distinct(list_concat(coalesce(o_others, []), coalesce(others, [])))) END AS others,
     CASE WHEN settled THEN CASE verb WHEN 'remove' THEN 'out' ELSE 'in' END
          WHEN fate = 'in_doubt' THEN 'doubt' ELSE coalesce(state, 'unknown') END AS state,
     CASE WHEN settled OR fate = 'in_doubt' THEN digest ELSE o_digest END AS digest,
@@ -225,31 +177,21 @@ SELECT old_row,
          ELSE coalesce(unsettled, false) END AS unsettled,
     CASE WHEN settled THEN NULL WHEN refused THEN verb ELSE refused_verb END AS refused_verb,
     CASE WHEN settled THEN NULL WHEN refused THEN digest ELSE refused_digest END AS refused_digest,
-    CASE WHEN settled THEN NULL WHEN refused THEN new_partition ELSE refused_partition END AS refused_partition,
-    CASE WHEN settled OR o_name IS NULL THEN new_partition ELSE o_partition END AS partition,
-    CASE WHEN settled OR o_name IS NULL THEN plan ELSE o_plan END AS plan,
-    CASE WHEN settled OR o_name IS NULL THEN new_run ELSE o_run END AS run,
-    CASE WHEN settled OR o_name IS NULL THEN word_moment ELSE o_moment END AS moment,
-    -- What certainly did not happen to somebody never heard of leaves no trace.
-    NOT (o_name IS NULL AND fate = 'deferred' AND untouched) AS keep
+    CASE WHEN settled THEN NULL WHEN refused THEN {partition} ELSE refused_partition END AS refused_partition,
+    CASE WHEN settled OR o_name IS NULL THEN {partition} ELSE o_partition END AS partition,
+    CASE WHEN settled OR o_name IS NULL THEN {plan} ELSE o_plan END AS plan,
+    CASE WHEN settled OR o_name IS NULL THEN {run} ELSE o_run END AS run,
+    CASE WHEN settled OR o_name IS NULL THEN word_moment ELSE o_moment END AS moment
 FROM paired
+-- What certainly did not happen to somebody never heard of leaves no trace.
+WHERE NOT (o_name IS NULL AND fate = 'deferred' AND untouched)
 """
 
-_MOVEMENTS = """
+_MOVEMENT = """
 INSERT INTO movements
-WITH begun AS (
-    SELECT plan, arg_max(run, n) AS run, arg_max(partition, n) AS partition, arg_max(sync, n) AS sync, max(n) AS n
-    FROM lines WHERE kind = 'begin' GROUP BY plan
-), counted AS (
-    SELECT plan, max(word_moment) AS moment, count(*) FILTER (fate = 'accepted') AS accepted,
-        count(*) FILTER (fate = 'rejected') AS rejected, count(*) FILTER (fate = 'deferred') AS deferred,
-        count(*) FILTER (fate = 'in_doubt') AS in_doubt
-    FROM words GROUP BY plan
+SELECT coalesce(max(generation), 0) + 1, ?, ?, ?, ?, ?, ?, ?, ?, ? FROM (
+    SELECT generation FROM movements UNION ALL SELECT CAST(value AS BIGINT) FROM meta WHERE key = 'generation'
 )
-SELECT (SELECT coalesce(max(CAST(value AS BIGINT)), 0) FROM meta WHERE key = 'generation')
-        + row_number() OVER (ORDER BY b.n),
-    b.plan, b.partition, b.run, b.sync, c.moment, c.accepted, c.rejected, c.deferred, c.in_doubt
-FROM begun AS b JOIN counted AS c ON c.plan = b.plan
 """
 
 

@@ -139,10 +139,7 @@ class Ledger:
         try:
             with self.writing() as connection:
                 stamps.renew(connection, self.stamps_file)
-                fold.words(connection, self.target, self.state, self.journal_file)
-                fold.outcomes(connection, self.state, journal.id)
-                self.state.witness("outcomes")
-                fold.fold(connection, self.target, self.state, journal.id)
+                fold.fold(connection, self.target, self.state, journal.id, self.journal_file, outcomes=True)
         except duckdb.Error as error:
             raise RepairState(f"the ledger {self.file} can't be written: {first_line(error)}") from error
         self.state.witness("folded")
@@ -193,8 +190,7 @@ class Ledger:
                 with _copied(tail, self.state) as copy:
                     journal = read_id(copy)
                     assert journal is not None
-                    fold.words(connection, self.target, self.state, copy)
-                    fold.fold(connection, self.target, self.state, journal)
+                    fold.fold(connection, self.target, self.state, journal, copy)
             elif ledger:
                 rows(connection, f"USE {ledger}")
             yield connection
