@@ -179,6 +179,13 @@ MUTANTS = (
         "ledger",
     ),
     Mutant(
+        "a plan that was made in the middle of a delivery fits when it has ended",
+        "ledger.py",
+        "fold.set_meta(connection, generation=str(before))",
+        "pass",
+        "events",
+    ),
+    Mutant(
         "the journal starts anew before it is folded",
         "ledger.py",
         "        journal.flush()\n        try:\n            with self.writing()",

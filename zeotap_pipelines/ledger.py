@@ -190,7 +190,11 @@ class Ledger:
                 with _copied(tail, self.state) as copy:
                     journal = read_id(copy)
                     assert journal is not None
+                    before = self.standing(connection).generation
                     fold.fold(connection, self.target, self.state, journal, copy)
+                # The sync that is under way may add to the same movement: what is made from a part of it fits no more
+                # when it has ended.
+                fold.set_meta(connection, generation=str(before))
             elif ledger:
                 rows(connection, f"USE {ledger}")
             yield connection

@@ -173,7 +173,8 @@ def approval_config(plan: Plan) -> str:
 def of_summary(summary: Summary, sync: core.Sync, state: State, run: str, approval: Approval | None) -> dict[str, Any]:
     """Return a delivery's metadata."""
     everything = summary.asked + summary.left + summary.withheld
-    files = sorted(state.outcomes(sync.name, summary.partition).glob(f"{filename(run)}.*.parquet"))
+    pattern = state.outcomes(sync.name, summary.partition) / f"{filename(run)}.*.parquet"
+    files = sorted(pattern.parent.glob(pattern.name))
     metadata: dict[str, Any] = {
         "plan": summary.plan,
         "asked": summary.asked,
@@ -186,7 +187,7 @@ def of_summary(summary: Summary, sync: core.Sync, state: State, run: str, approv
         **{fate.value: summary.fates[fate] for fate in Fate},
     }
     if files:
-        metadata["outcomes"] = dg.MetadataValue.path(str(files[-1]))
+        metadata["outcomes"] = dg.MetadataValue.path(str(files[0] if len(files) == 1 else pattern))
     if summary.reasons:
         common = summary.reasons.most_common(20)
         lines = [f"| {fate.value} | {reason} | {count:,} |" for (fate, reason), count in common]

@@ -28,7 +28,7 @@ from .model import Fate
 from .naming import identifier, literal
 from .state import State
 
-SLICE = 250_000
+SLICE = 122_880
 """So many rows of a plan are looked at at once."""
 
 NO_ANSWER = "asked, and no answer is known"
@@ -158,7 +158,6 @@ SELECT row_number() OVER (ORDER BY n, exception) AS word, plan, span[1] AS "firs
 FROM every_word
 """
 
-# Both sides of the joins are in the order of the rows, so that what is made of them is.
 _LAST_WORD = """
 CREATE OR REPLACE TEMP TABLE last_word AS
 SELECT "row", max(word) AS word
@@ -166,7 +165,7 @@ FROM (
     SELECT word, unnest(generate_series(greatest("first", {first}), least("last", {last}))) AS "row"
     FROM said WHERE plan = {plan} AND "first" <= {last} AND "last" >= {first}
 )
-GROUP BY "row" ORDER BY "row"
+GROUP BY "row"
 """
 
 _WORDS = """

@@ -65,6 +65,16 @@ def test_doubt_is_written_down_before_anything_is_asked(world: World) -> None:
     assert not credited(world)
 
 
+def test_a_plan_that_was_made_while_its_events_were_being_asked_is_made_again(world: World) -> None:
+    """Half of them were told when the plan was made: the other half is not asked for by it a second time."""
+    events, plans = [f"e{number}" for number in range(60)], []
+    trip = world.trip(on_progress=lambda summary, total: plans.append(world.plan()) if summary.asked == 2 else None)
+    assert world.deliver(events, trip=trip).complete
+    assert plans[0].operations > 0, "not all of them had been written down as asked"
+    assert world.carry_out().asked == 0
+    assert credited(world) == Counter(events)
+
+
 def test_who_may_have_been_credited_is_in_doubt_and_nobody_asks_again(world: World) -> None:
     """500, 502, 503 (a proxy answers it after passing the request on), 504, timeouts, resets, answers cut off."""
     faults = [Fault(kind="status", status=status, applied=bool(status % 2)) for status in (500, 502, 503, 504)]
