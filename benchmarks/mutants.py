@@ -152,7 +152,7 @@ MUTANTS = (
     ),
     Mutant(
         "what a crash left unanswered counts as deferred, for an event too",
-        "fold.py",
+        "words.py",
         "unanswered = Fate.IN_DOUBT if target.event else Fate.DEFERRED",
         "unanswered = Fate.DEFERRED",
         "events chaos",
@@ -177,6 +177,13 @@ MUTANTS = (
         "    if rows(connection, \"SELECT 1 FROM meta WHERE key = 'journal' AND value = ?\", [journal_id]):",
         "    if False:",
         "ledger",
+    ),
+    Mutant(
+        "an event that is told is asked for because a plan says so",
+        "delivery.py",
+        """settled = "t.state = 'in'\"""",
+        "pass",
+        "events",
     ),
     Mutant(
         "a plan that was made in the middle of a delivery fits when it has ended",

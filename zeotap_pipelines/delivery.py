@@ -119,14 +119,17 @@ def _fits(sync: Sync, plan: Plan, standing: Standing, restore: bool) -> None:
 
 
 def _so_far(connection: Any, target: Target, plan: Plan, state: State, standing: Standing) -> SoFar:
-    if not standing.moved_since(plan.generation):
+    if not standing.moved_since(plan.generation) and not target.event:
         return SoFar()
+    settled = f"""t.plan = {literal(plan.id)} AND NOT t.unsettled AND t.digest IS NOT DISTINCT FROM p.digest
+        AND t.state = CASE p.verb WHEN 'remove' THEN 'out' ELSE 'in' END"""
+    if target.event:  # Whatever the plan says, and whoever told it: an event that is told is not asked for.
+        settled = "t.state = 'in'"
     told_key = key(target, target.identity, "name", "value")
     query = f"""
         WITH met AS (
             SELECT p."row",
-                coalesce(t.plan = {literal(plan.id)} AND NOT t.unsettled AND t.digest IS NOT DISTINCT FROM p.digest
-                    AND t.state = CASE p.verb WHEN 'remove' THEN 'out' ELSE 'in' END, false) AS settled,
+                coalesce({settled}, false) AS settled,
                 coalesce(t.state IN ('doubt', 'dropped') OR (t.refused_verb = p.verb
                     AND t.refused_digest IS NOT DISTINCT FROM p.digest
                     AND t.refused_partition = {literal(plan.partition)}), false) AS not_in,

@@ -75,6 +75,16 @@ def test_a_plan_that_was_made_while_its_events_were_being_asked_is_made_again(wo
     assert credited(world) == Counter(events)
 
 
+def test_an_event_that_was_told_is_not_asked_for_whatever_a_plan_says(world: World) -> None:
+    world.deliver(["e1", "e2"])
+    world.take(["e1", "e2", "e3"], day(1))
+    plan = world.plan(day(1))
+    with world.ledger.writing() as connection:  # As if the plan had been made before e3 was credited.
+        rows(connection, "INSERT INTO told BY NAME SELECT * REPLACE ('e3' AS value) FROM told WHERE value = 'e1'")
+    assert world.carry_out(day(1)).plan == plan.id
+    assert credited(world) == Counter(["e1", "e2"])
+
+
 def test_who_may_have_been_credited_is_in_doubt_and_nobody_asks_again(world: World) -> None:
     """500, 502, 503 (a proxy answers it after passing the request on), 504, timeouts, resets, answers cut off."""
     faults = [Fault(kind="status", status=status, applied=bool(status % 2)) for status in (500, 502, 503, 504)]
