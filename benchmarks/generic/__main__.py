@@ -24,7 +24,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from benchmarks.environments import environment
+from benchmarks.figure import environment
 from benchmarks.mutants import COPIED, ROOT
 
 COSMIC_RAY = "cosmic-ray==8.7.0"
