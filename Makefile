@@ -53,8 +53,8 @@ check: $(STAMP) ## ruff, mypy, the YAML definitions, the installed packages and 
 bench: $(STAMP) ## CPU of the diff and of delivery beside their contenders
 	@$(APART) $(PYTHON) -m benchmarks
 
-chaos: $(STAMP) ## processes killed a thousand times while the services fail: nothing lost, nothing doubled
-	@$(APART) $(PYTHON) -m benchmarks.chaos --kills 1000
+chaos: $(STAMP) ## processes killed a thousand times while the services fail: nothing lost, nothing doubled (SEED=7 JSON=FILE)
+	@$(APART) $(PYTHON) -m benchmarks.chaos --kills 1000 $(if $(SEED),--seed $(SEED)) $(if $(JSON),--json $(JSON))
 
 peers: $(STAMP) ## what becomes of credits and a group under trouble, here and with what others use (DOCUMENT=1: into docs)
 	@$(APART) $(PYTHON) -m benchmarks.peers $(if $(DOCUMENT),--document)

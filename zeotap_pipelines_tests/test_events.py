@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import httpx
+import pyarrow.parquet as parquet
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -16,12 +17,12 @@ from hypothesis import strategies as st
 from zeotap_pipelines import by_hand
 from zeotap_pipelines.doubts import Decision, decide, doubts
 from zeotap_pipelines.engines.duckdb import rows
-from zeotap_pipelines.errors import ApprovePlan, FixDeclaration
+from zeotap_pipelines.errors import ApprovePlan, FixConnection, FixDeclaration
 from zeotap_pipelines.model import Fate
 from zeotap_pipelines.naming import masked
 from zeotap_pipelines.sandbox import CrowdTwistSettings, Fault, Sandbox, SandboxTransport, at
 from zeotap_pipelines.trip import Approval
-from zeotap_pipelines_tests.specimens import credit
+from zeotap_pipelines_tests.specimens import credit, crowdtwist
 from zeotap_pipelines_tests.world import Clock, World, day, nth
 
 CREDIT = "/v2/users"
@@ -120,6 +121,39 @@ def test_a_429_that_does_not_end_leaves_the_event_owed_and_undoubted(world: Worl
     world.clock.pass_(8000)
     assert world.carry_out().complete
     assert credited(world) == {"e1": 1, "e2": 1}
+
+
+MANY = [f"e{number:02}" + "x" * (number % 2) for number in range(30)]
+"""More events than two windows hold, of two members."""
+
+
+def test_what_was_written_down_ahead_and_never_sent_is_owed_where_the_run_lives(tmp_path: Path) -> None:
+    world = World(tmp_path, credit(connection=crowdtwist(concurrency=3)))
+    world.sandbox.faults.add(Fault(kind="status", status=401, path=CREDIT, nth=8, times=1))
+    summary = world.deliver(MANY)
+    assert isinstance(summary.error, FixConnection)
+    [file] = world.state.outcomes("sync", day(0).key).glob("*.parquet")
+    said = Counter(row["reason"] for row in parquet.read_table(file).to_pylist() if row["fate"] == "deferred")
+    assert 1 <= said["not reached"] <= 6, "some were written down, and the run ended before their turn"
+    assert not in_doubt(world)
+    assert world.carry_out().complete
+    assert credited(world) == dict.fromkeys(MANY, 1)
+
+
+@pytest.mark.parametrize("answer", [1, 6, 17])
+def test_a_crash_leaves_no_more_in_doubt_than_what_was_on_its_way_and_as_much_again(
+    tmp_path: Path, answer: int
+) -> None:
+    world = World(tmp_path, credit(connection=crowdtwist(concurrency=3)))
+    with world.dying(nth(answer, "after POST")):
+        world.deliver(MANY)
+    known = {event for event, state in world.told() if state == "in"}
+    doubtful = in_doubt(world)
+    assert set(credited(world)) <= known | doubtful
+    assert len(doubtful) <= 2 * 3
+    assert world.carry_out().complete
+    assert in_doubt(world) == doubtful
+    assert set(credited(world)) | doubtful == set(MANY) and set(credited(world).values()) == {1}
 
 
 def test_a_status_that_is_called_safe_is_asked_again(tmp_path: Path) -> None:

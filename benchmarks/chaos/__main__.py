@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import random
 import shutil
 import sys
@@ -12,10 +13,9 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from benchmarks.chaos import report
 from benchmarks.chaos.play import Play
 from benchmarks.chaos.scenes import SCENES, Scene
-
-COLUMNS = ("rounds", "kills", "faults", "rows", "checks", "lost", "doubled", "in_doubt", "violations")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -24,7 +24,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--kills", type=int, help="end after so many kills in all (default: 1000); 0: nobody is killed")
     parser.add_argument("--seconds", type=float, help="end after so many seconds")
     parser.add_argument("--target", action="append", choices=SCENES, help="only this one (may be repeated)")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write what came of it into this file")
+    parser.add_argument(
+        "--document", type=Path, nargs="+", metavar="FILE", help="play nothing; let docs/chaos.md show these files"
+    )
     chosen = parser.parse_args(arguments)
+    if chosen.document:
+        report.document(chosen.document)
+        return 0
     if chosen.kills == 0 and not chosen.seconds:
         parser.error("without kills say --seconds")
     kills = 1000 if chosen.kills is None and chosen.seconds is None else chosen.kills
@@ -34,8 +41,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     started = time.monotonic()
     root = Path(tempfile.mkdtemp(prefix="chaos-"))
     plays = perform(scenes, seed, root, kills, chosen.seconds)
-    print(_table(plays))
-    print(f"seed {seed}: {sum(play.kills for play in plays)} kills in {time.monotonic() - started:.0f} s")
+    found = report.report(plays, seed, time.monotonic() - started)
+    print(f"{report.plain(found)}\n{report.said(found)}")
+    if chosen.json:
+        chosen.json.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
     broken = [play for play in plays if play.defects]
     for play in broken:
         print("\n".join(["", *(f"DEFECT {what}" for what in play.defects), *play.trace]))
@@ -67,14 +76,6 @@ def perform(
     for thread in threads:
         thread.join()
     return plays
-
-
-def _table(plays: Sequence[Play]) -> str:
-    lines = [f"{'target':<20}" + "".join(f"{name.replace('_', ' '):>11}" for name in COLUMNS)]
-    for play in plays:
-        for name, tally in play.tallies.items():
-            lines.append(f"{name:<20}" + "".join(f"{getattr(tally, column):>11,}" for column in COLUMNS))
-    return "\n".join(lines)
 
 
 if __name__ == "__main__":

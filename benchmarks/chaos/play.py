@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import random
 import shutil
@@ -19,6 +18,7 @@ from typing import Any
 
 import pyarrow.parquet
 
+from benchmarks.chaos import windows
 from benchmarks.chaos.scenes import SPEAKERS, Credits, Scene
 from benchmarks.chaos.weather import Watched, faults, watch
 from benchmarks.chaos.worker import Hurried, Nursery, nursery
@@ -51,6 +51,8 @@ class Tally:
     lost: int = 0
     doubled: int = 0
     in_doubt: int = 0
+    unheard: int = 0  # Of those in doubt: the answer was lost on its way.
+    largest_window: int = 0  # Events open at one kill.
     violations: int = 0
     checks: int = 0
     defects: list[str] = field(default_factory=list)
@@ -79,7 +81,11 @@ class Play:
         self._steps: dict[str, Counter[str]] = {scene.name: Counter() for scene in scenes}
         self._day = -1
         self._settled = -1  # Up to this day everything was seen to be delivered.
-        self._open: set[str] = set()  # Events whose answer was owed to a worker when it was killed.
+        self._runs = 0
+        self._running: dict[int, str] = {}  # The run of each worker.
+        self._killed: set[str] = set()
+        self._stopped: set[str] = set()
+        self._open: set[str] = set()  # Events whose answer was owed to a run when it was killed or stopped.
         self._decided: dict[str, Decision] = {}
         self._watched: Watched | None = None
 
@@ -160,12 +166,19 @@ class Play:
 
     def _start(self, scene: Scene, number: int, **task: Any) -> int:
         given = {"scene": scene.name, "seed": self.seed, "day": number, "today": self._day}
-        given |= {"address": self._address}
-        return self._nursery.start(**given, epoch=self._clock.epoch, state=str(self._state.root), **task)
+        given |= {"address": self._address, "epoch": self._clock.epoch, "state": str(self._state.root)}
+        self._runs += 1
+        given |= {"run": f"run-{self._runs}", "journals": str(self._journals(scene))}
+        worker = self._nursery.start(**given, **task)
+        self._running[worker] = given["run"]
+        return worker
 
     @property
     def _state(self) -> State:
         return State(self.root / self.service)
+
+    def _journals(self, scene: Scene) -> Path:
+        return self.root / "journals" / scene.name
 
     def _rounds(self, started: list[_Round]) -> None:
         for one in sorted(started, key=lambda one: one.end_at or 0.0):
@@ -183,13 +196,16 @@ class Play:
         tally = self.tallies[one.scene.name]
         tally.rounds += 1
         tally.kills += code == -signal.SIGKILL
+        run = self._running.pop(one.worker)
+        if code == -signal.SIGKILL:
+            self._killed.add(run)
+        elif code == STOPPED:
+            self._stopped.add(run)
         told = "killed" if result is None else {name: result[name] for name in ("asked", "complete", "error", "said")}
         self.trace.append(f"{one.scene.name} day {one.number} {one.said}: {code} {told}")
         if code not in (0, -signal.SIGKILL, STOPPED, -signal.SIGTERM):
             self._defect(one.scene, f"a worker ended with {code}" + " (hung)" * (code == -signal.SIGABRT))
         if result is None:
-            if isinstance(one.scene, Credits):
-                self._note_open(one.scene)
             return None
         if result["error"] == "crash":
             self._defect(one.scene, f"a worker raised\n{result['said']}")
@@ -210,6 +226,7 @@ class Play:
                 self._deliver(scene, number)
         self._settled = self._day
         for scene in self.scenes:
+            self._look_at_windows(scene)
             self.tallies[scene.name].checks += 1
             if isinstance(scene, Credits):
                 self._compare_credits(scene)
@@ -254,7 +271,7 @@ class Play:
         told = dict(self._told(scene, "value, state"))
         doubtful = {event for event, state in told.items() if state == "doubt"}
         lost_answers = {asked.event for asked in self._watched.asked if asked.lost} - self._decided.keys()
-        tally.in_doubt, tally.lost = len(doubtful), 0
+        tally.in_doubt, tally.unheard, tally.lost = len(doubtful), len(doubtful & lost_answers), 0
         tally.doubled = sum(times - 1 for times in credited.values())
         if tally.doubled:
             self._defect(scene, f"credited twice: {[event for event, times in credited.items() if times > 1]}")
@@ -298,28 +315,25 @@ class Play:
     def _credited(self) -> Counter[str]:
         return Counter(str(credit.extra_data["event_id"]) for credit in self._sandbox.crowdtwist.credits())
 
-    def _note_open(self, scene: Credits) -> None:
-        """Note which events a killed worker had asked for, or was about to, without having written an answer down."""
-        journal = self._ledger(scene).journal_file
-        if not journal.exists():
-            return
-        open_rows: dict[str, set[int]] = {}
-        for line in journal.read_bytes().split(b"\n")[:-1]:
-            said = json.loads(line)
-            if said["kind"] in ("asked", "answered"):
-                some = {row for first, last in said["rows"] for row in range(first, last + 1)}
-                mine = open_rows.setdefault(said["plan"], set())
-                if said["kind"] == "asked":
-                    mine |= some
-                else:
-                    mine -= some
-        for plan, numbers in open_rows.items():
-            if len(numbers) > 2 * SPEAKERS:
-                self._defect(scene, f"the window open at a kill held {len(numbers)} rows")
-            file = self._state.find_plan(plan)
+    def _look_at_windows(self, scene: Scene) -> None:
+        """Whoever ended by himself has left nothing open; of the others the events that may be in doubt are noted."""
+        for window in windows.left(self._journals(scene), self._ledger(scene).journal_file):
+            if window.open and window.run not in self._killed:
+                self._defect(
+                    scene, f"{window.run} was not killed, and left {sorted(window.open)} of {window.plan} open"
+                )
+            if window.cut_off and window.run not in self._stopped | self._killed:
+                self._defect(scene, f"{window.run} was not stopped, and cut {sorted(window.cut_off)} off")
+            if not isinstance(scene, Credits):
+                continue
+            tally = self.tallies[scene.name]
+            tally.largest_window = max(tally.largest_window, len(window.open))
+            if len(window.open) > 2 * SPEAKERS or len(window.cut_off) > SPEAKERS:
+                self._defect(scene, f"{window.run} left too much: {window}")
+            file = self._state.find_plan(window.plan)
             assert file is not None
             values = pyarrow.parquet.read_table(file, columns=["row", "value"]).to_pylist()
-            self._open |= {row["value"] for row in values if row["row"] in numbers}
+            self._open |= {row["value"] for row in values if row["row"] in window.open | window.cut_off}
 
     def _ledger(self, scene: Scene) -> Ledger:
         sync = scene.sync()

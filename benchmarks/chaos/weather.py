@@ -81,8 +81,10 @@ class Watched:
         if request.method == "POST" and CREDIT.match(request.path):
             event = json.loads(request.body)["extra_data"]["event_id"]
             late = answer.delay + answer.drip * len(answer.reply.body) >= TIMEOUT
-            lost = answer.ending in ("reset", "cut") or answer.reply.status >= 500 or late or _broken(answer.reply.body)
-            self.asked.append(Asked(event, answer.reply.status, lost))
+            status = answer.reply.status
+            # That it was refused is said by the status; that it was taken, by the body only.
+            unclear = status >= 500 or (status < 400 and _broken(answer.reply.body))
+            self.asked.append(Asked(event, status, answer.ending in ("reset", "cut") or late or unclear))
         return answer
 
 

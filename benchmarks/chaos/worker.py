@@ -23,10 +23,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from benchmarks.chaos import windows
 from benchmarks.chaos.scenes import SCENES, day
 from zeotap_pipelines import pipeline
 from zeotap_pipelines import snapshot as snapshots
 from zeotap_pipelines.errors import ZeotapError
+from zeotap_pipelines.ledger import Ledger
 from zeotap_pipelines.state import State
 from zeotap_pipelines.trip import Trip
 
@@ -57,21 +59,25 @@ def work(task: dict[str, Any]) -> dict[str, Any]:
     """
     Snapshot, plan and deliver one partition of one scene.
 
-    With *die* the worker kills itself right after the step of that kind and number.
+    With *die* the worker kills itself right after the step of that kind and number. What it
+    folds is kept in the folder *journals*.
     """
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     scene, clock = SCENES[task["scene"]], Hurried(task["epoch"])
     steps: Counter[str] = Counter()
     kind, number = task.get("die") or ("", 0)
+    sync = scene.sync(task.get("stream", ""))
 
     def witness(step: str) -> None:
+        if step == "folding" and "journals" in task:
+            windows.keep(Ledger(state, sync.target, sync.address).journal_file, Path(task["journals"]))
         steps[step] += 1
         if number and (steps[step] if kind else steps.total()) == number and kind in ("", step):
             os.kill(os.getpid(), signal.SIGKILL)
 
-    state, run, partition = State(Path(task["state"]), witness), f"run-{os.getpid()}", day(task["day"])
+    state, partition = State(Path(task["state"]), witness), day(task["day"])
+    run = task.get("run", f"run-{os.getpid()}")
     time.sleep(max(0.0, task.get("at", 0.0) - time.time()))
-    sync = scene.sync(task.get("stream", ""))
     trip = Trip(state, scene.connection(task["address"]), run, clock)
     try:
         if task.get("take", True):

@@ -32,7 +32,7 @@ PACKAGE = ROOT / "zeotap_pipelines"
 FILES = (
     *("diff.py", "comparison.py", "operations.py", "protection.py", "events.py"),
     *("ledger.py", "fold.py", "journal.py", "lock.py", "limits.py", "plan.py"),
-    *("pipeline.py", "delivery.py", "conversing.py", "stopping.py"),
+    *("pipeline.py", "delivery.py", "owed.py", "feed.py", "conversing.py", "stopping.py"),
 )
 TESTS = (
     "owed",
@@ -46,10 +46,12 @@ TESTS = (
     "wire",
     "mapping",
     "snapshot",
+    "comparison",
+    "history",
 )
 """Quick ones first: most mutants don't get past them."""
 
-SLOW = 300.0
+SLOW = 600.0
 """Seconds after which a mutant that makes a module of tests hang counts as caught."""
 
 LISTED = ROOT / "docs" / "mutants.md"
