@@ -14,12 +14,14 @@ import ssl
 from dataclasses import dataclass
 from datetime import timedelta
 from email.utils import parsedate_to_datetime
+from urllib.parse import urlencode
 
 import httpx
 
 from .clock import Clock
 from .destinations.base import TRANSIENT, Connection
 from .errors import ContinueLater, FixConnection, ZeotapError
+from .exchange import at
 from .limits import LONGEST_PAUSE, PATIENCE, Pacer
 from .model import Call, Fate, Outcome
 from .tasks import Begun
@@ -46,7 +48,14 @@ class Caller:
     def __init__(self, transport: httpx.AsyncBaseTransport, connection: Connection, pacer: Pacer, clock: Clock) -> None:
         self._transport, self._connection, self._pacer, self._clock = transport, connection, pacer, clock
         self._auth = connection.auth()
-        own = {"User-Agent": "zeotap_pipelines", "Accept": "application/json", "Accept-Encoding": "identity"}
+        self._base = httpx.URL(connection.base_url)
+        self._prefix = self._base.raw_path.decode("ascii").rstrip("/")
+        own = {
+            "Host": self._base.netloc.decode("ascii"),
+            "User-Agent": "zeotap_pipelines",
+            "Accept": "application/json",
+            "Accept-Encoding": "identity",
+        }
         self._headers = httpx.Headers(own | dict(connection.headers()))
         # Connecting gets half of the time: past it, nothing was sent for certain.
         patience = httpx.Timeout(connection.timeout, connect=connection.timeout / 2)
@@ -96,18 +105,20 @@ class Caller:
 
     def _request(self, call: Call) -> httpx.Request:
         """Return *call* as a request; its path is percent-encoded already."""
-        query = f"?{httpx.QueryParams(call.params)}" if call.params else ""
-        headers = self._headers.copy()
-        for name, value in call.headers.items():
-            headers[name] = value
-        return httpx.Request(
+        query = f"?{urlencode(call.params)}" if call.params else ""
+        request = httpx.Request(
             call.method,
-            f"{self._connection.base_url}{call.path}{query}",
-            headers=headers,
-            content=call.content,
-            json=call.json,
-            extensions=dict(self._patience),
+            at(self._base, f"{self._prefix}{call.path}{query}"),
+            headers=self._headers,
+            stream=httpx.ByteStream(call.content or b""),
+            extensions=self._patience,
         )
+        size = len(request.read())
+        if size or call.method in ("POST", "PUT", "PATCH"):
+            request.headers["Content-Length"] = str(size)
+        for name, value in call.headers.items():
+            request.headers[name] = value
+        return request
 
     async def _signed(self, call: httpx.Request, trial: _Trial) -> httpx.Response:
         """Send *call* as the connection's auth flow has it, and what that flow asks for on the way."""
@@ -130,7 +141,10 @@ class Caller:
 
     async def _again(self, response: httpx.Response, trial: _Trial) -> bool:
         """Return whether what was answered says to ask again, after waiting as long as that takes."""
-        status, asked = response.status_code, retry_after(response, self._clock)
+        status = response.status_code
+        if response.is_success:
+            return False
+        asked = retry_after(response, self._clock)
         if status == httpx.codes.UNAUTHORIZED:
             refused = (
                 f"{host(self._connection)} refuses the credentials (HTTP 401): check the settings of this connection"

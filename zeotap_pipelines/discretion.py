@@ -97,9 +97,9 @@ def _hiding(batch: Batch, secret: Collection[str]) -> Callable[[str], str]:
 
 
 def _signed_with(request: httpx.Request) -> Iterator[str]:
-    for name, value in request.headers.items():
-        if name.endswith("authorization"):
-            credentials = value.partition(" ")[2]
+    for name, value in request.headers.raw:
+        if name.lower().endswith(b"authorization"):
+            credentials = value.decode("latin-1").partition(" ")[2]
             yield credentials
             yield from (part for part in credentials.split(":") if len(part) >= SHORTEST)
 

@@ -171,7 +171,6 @@ class Call:
 
     method: str
     path: str
-    json: Any = None
     content: bytes | None = None
     params: Mapping[str, str] = field(default_factory=dict)
     headers: Mapping[str, str] = field(default_factory=dict)

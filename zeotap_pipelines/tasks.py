@@ -138,5 +138,6 @@ class Begun:
 
     def over(self) -> None:
         """Forget the tasks that were named: they have ended."""
-        self._tasks.ended(self._heard)
-        self._heard.clear()
+        if self._heard:
+            self._tasks.ended(self._heard)
+            self._heard.clear()

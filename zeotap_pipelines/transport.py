@@ -17,6 +17,7 @@ from functools import cache
 
 import httpx
 
+from .exchange import Whole
 from .http1 import Lane
 
 MAX_BODY = 4 * 1024 * 1024
@@ -61,7 +62,7 @@ class Lanes(httpx.AsyncBaseTransport):
             self._free.setdefault(origin, []).append(lane)
         else:
             lane.close()
-        return httpx.Response(status, headers=headers, content=unpacked(headers, content), request=request)
+        return Whole(status, headers, unpacked(headers, content), request)
 
     async def aclose(self) -> None:
         """Close every connection that waits for a request."""

@@ -198,7 +198,7 @@ def asked(service: Service, folder: Path, certificates: ssl.SSLContext | None = 
     outcome: list[Outcome] = []
 
     def conversation():
-        response = yield Call("POST", "/x", json={"points": 1})
+        response = yield Call("POST", "/x", content=b'{"points":1}')
         return Receipt(Outcome(Fate.ACCEPTED, status=response.status_code))
 
     class Open(type(kognitiv())):

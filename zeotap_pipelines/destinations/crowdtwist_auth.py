@@ -14,6 +14,7 @@ import httpx
 from pydantic import SecretStr
 
 from ..errors import FixConnection
+from ..exchange import at
 
 TOLERANCE = 15 * 60
 """Seconds by which a signature's timestamp may differ from the service's clock."""
@@ -43,8 +44,10 @@ class ApiKey(httpx.Auth):
         if self._key_in == "header":
             request.headers["X-CT-Authorization"] = f"CTApiKey {key}"
         else:
-            query = b"&".join(filter(None, (request.url.query, f"api_key={quote(key, safe='')}".encode())))
-            request.url = HiddenUrl(request.url, query=query)
+            target = request.url.raw_path.decode("ascii")
+            request.url = HiddenUrl(
+                at(request.url, f"{target}{'&' if '?' in target else '?'}api_key={quote(key, safe='')}")
+            )
         response = yield request
         if response.status_code == httpx.codes.UNAUTHORIZED:
             raise FixConnection(f"CrowdTwist refuses the API key (HTTP 401): check api_key {SETTINGS} and base_url")
