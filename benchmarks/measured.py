@@ -25,10 +25,16 @@ def cpu() -> float:
 
 
 def report(seconds: float, cpu_seconds: float, more: Mapping[str, float] | None = None) -> None:
-    """Print what the work took, the most memory that this process has held, and what *more* the work says."""
+    """
+    Print what the work took, the most memory that this process has held, and what *more* the work says.
+
+    What it says of CPU *elsewhere*, in a server that works for it, is added to its own.
+    """
+    said = dict(more or {})
+    cpu_seconds += said.pop("elsewhere", 0)
     peak = max(_high_water(), resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
-    took = {"seconds": seconds, "cpu_seconds": cpu_seconds, "peak_mb": peak / 1024}
-    print(json.dumps({**(more or {}), **took}), flush=True)
+    took = {"seconds": seconds, "cpu_seconds": cpu_seconds, "peak_mb": peak * 1024 / 1e6}
+    print(json.dumps({**said, **took}), flush=True)
 
 
 def _high_water() -> int:

@@ -53,11 +53,12 @@ GROUP = Sync(
 
 @dataclass(frozen=True)
 class People:
-    """Members with numbers from *first* to before *last*; one in fifty spends *more*."""
+    """Members with numbers from *first* to before *last*; one in *every* so many spends *more*."""
 
     first: int
     last: int
     more: int = 0
+    every: int = 50
 
     @property
     def query(self) -> str:
@@ -65,7 +66,7 @@ class People:
         return f"""
             SELECT CAST(i AS VARCHAR) AS id, 'm' || i || '@example.com' AS email,
                 'First' || hash(i) % 20000 AS first_name, 'Last' || hash(i + 1) % 200000 AS last_name,
-                i % 1000 + CASE WHEN i % 50 = 0 THEN {self.more} ELSE 0 END AS spend
+                i % 1000 + CASE WHEN i % {self.every} = 0 THEN {self.more} ELSE 0 END AS spend
             FROM range({self.first}, {self.last}) AS r(i)
         """
 

@@ -19,17 +19,25 @@ from zeotap_pipelines.state import State
 from zeotap_pipelines.trip import Trip
 
 from .measured import cpu, report
-from .people import NOW, PROFILES, after, before, day, settled, told
+from .people import NOW, PROFILES, People, before, day, settled, told
 
 NOWHERE = "http://127.0.0.1:1"
 """Nobody listens there: the first request that is to change something ends the process."""
 
 
 def stage(folder: Path, size: int) -> None:
-    """Write the warehouse, and the state that an earlier run left: with other rows, and with the same."""
+    """Write the warehouse, of which 1 % changed, and the state that an earlier run left: other rows, and the same."""
     with duckdb.connect(str(folder / "warehouse.duckdb")) as connection:
-        connection.execute(f"CREATE TABLE people AS {after(size).query}")
+        connection.execute(f"CREATE TABLE people AS {People(0, size, 1, every=100).query}")
         connection.execute(f"CREATE TABLE sent AS {before(size).query}")
+    # Who compares by a cursor column needs one, and a mark that an earlier run left: one row goes before all others.
+    with duckdb.connect(str(folder / "cursor.duckdb")) as connection:
+        connection.execute(f"ATTACH '{folder / 'warehouse.duckdb'}' AS warehouse (READ_ONLY)").fetchall()
+        connection.execute(
+            "CREATE TABLE rest AS SELECT *, CASE WHEN spend > i % 1000 THEN 2 ELSE 0 END AS updated "
+            "FROM (SELECT *, CAST(id AS BIGINT) AS i FROM warehouse.people)"
+        )
+        connection.execute("CREATE TABLE people AS SELECT * REPLACE (1 AS updated) FROM rest LIMIT 1")
     for name in ("changed", "same"):
         state = State(folder / name)
         told(PROFILES, state, before(size))

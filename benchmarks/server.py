@@ -1,7 +1,7 @@
 """
 A service that answers and does nothing else, so that the client's cost is what is measured.
 
-    python -m benchmarks.server [--delay 0.05] [--per-second 200] [--certificate FILE --key FILE]
+    python -m benchmarks.server [--delay 0.05] [--allowed 200 --seconds 1] [--certificate FILE --key FILE]
 
 Speaks enough of Kognitiv, CrowdTwist and MoEngage for a delivery: tokens, listings, and a yes to whatever else.
 ``GET /counted`` tells what it has seen: requests and those refused, bytes, and the seconds from the first to the
@@ -31,19 +31,19 @@ YES = {b"activities": b'{"awarded":true}', b"cohortsync": b'{"status":"success"}
 
 
 class Counted:
-    """What was seen, and what is allowed: *per_second* requests in any second, more are refused with a 429."""
+    """What was seen, and what is allowed: so many requests in any so many *seconds*, more are refused with a 429."""
 
-    def __init__(self, delay: float, per_second: float | None) -> None:
-        self.delay, self.per_second = delay, per_second
+    def __init__(self, delay: float, allowed: int | None, seconds: float) -> None:
+        self.delay, self.allowed, self.seconds = delay, allowed, seconds
         self.admitted = self.refused = self.bytes = 0
         self.first = self.last = 0.0
         self.window: deque[float] = deque()
 
     def admits(self, now: float, size: int) -> bool:
-        if self.per_second:
-            while self.window and self.window[0] <= now - 1:
+        if self.allowed:
+            while self.window and self.window[0] <= now - self.seconds:
                 self.window.popleft()
-            if len(self.window) >= self.per_second:
+            if len(self.window) >= self.allowed:
                 self.refused += 1
                 return False
             self.window.append(now)
@@ -109,7 +109,7 @@ class Speaker(asyncio.Protocol):
 
 
 async def serve(chosen: argparse.Namespace) -> None:
-    counted = Counted(chosen.delay, chosen.per_second)
+    counted = Counted(chosen.delay, chosen.allowed, chosen.seconds)
     secure = None
     if chosen.certificate:
         secure = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
@@ -127,7 +127,8 @@ async def serve(chosen: argparse.Namespace) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.server", description=__doc__)
     parser.add_argument("--delay", type=float, default=0.0, help="seconds before each answer")
-    parser.add_argument("--per-second", type=float, help="requests allowed in any second")
+    parser.add_argument("--allowed", type=int, help="requests allowed in any --seconds")
+    parser.add_argument("--seconds", type=float, default=1.0)
     parser.add_argument("--certificate")
     parser.add_argument("--key")
     chosen = parser.parse_args()

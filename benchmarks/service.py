@@ -16,11 +16,11 @@ ROOT = Path(__file__).resolve().parents[1]
 class Service:
     """A `benchmarks.server` that ends with this process."""
 
-    def __init__(self, delay: float = 0.0, per_second: float | None = None) -> None:
+    def __init__(self, delay: float = 0.0, allowed: int | None = None, seconds: float = 1.0) -> None:
         ours = ROOT / ".venv" / "bin" / "python"  # The same for everybody.
         command = [str(ours) if ours.exists() else sys.executable, "-m", "benchmarks.server", "--delay", str(delay)]
-        if per_second:
-            command += ["--per-second", str(per_second)]
+        if allowed:
+            command += ["--allowed", str(allowed), "--seconds", str(seconds)]
         self._process = subprocess.Popen(
             command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True
         )

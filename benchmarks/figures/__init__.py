@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from ..figure import Figure
-from . import batches, diff, in_dagster, limits, memory, one_by_one, second_run
+from . import backfill, batches, diff, in_dagster, limits, memory, one_by_one, second_run
 
-FIGURES: tuple[Figure, ...] = (
+ALL: tuple[Figure, ...] = (
     *diff.FIGURES,
     *second_run.FIGURES,
     *one_by_one.FIGURES,
@@ -13,4 +13,8 @@ FIGURES: tuple[Figure, ...] = (
     *limits.FIGURES,
     *memory.FIGURES,
     *in_dagster.FIGURES,
+    *backfill.FIGURES,
 )
+
+FIGURES = tuple(sorted(ALL, key=lambda figure: figure.apart))
+"""Those that run by themselves, then the one that doesn't."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +14,8 @@ from zeotap_pipelines.ledger import Ledger
 from zeotap_pipelines.state import State
 from zeotap_pipelines.sync import Sync
 
-from ..figure import Contender, Figure, Goal, at_least, at_most
+from ..figure import Bars, Contender, Figure
+from ..goal import CPU, MEMORY, Goal
 from ..people import GROUP, PROFILES, after, before, day, settled, told, wanted
 
 Work = Callable[[], None]
@@ -22,15 +24,30 @@ OTHERS = "benchmarks.others"
 PLAN, BARE, EMPTY = "complete plan", "bare join and digest pass", "complete plan, nothing changed"
 
 
-def stage(folder: Path, size: int) -> None:
-    """Write the ledgers and the snapshots: before a delivery, and after it with the same rows once more."""
-    for sync in (PROFILES, GROUP):
-        for name in ("changed", "same"):
-            state = State(folder / sync.name / name)
-            told(sync, state, before(size))
-            wanted(sync, state, after(size))
-        settled(sync, state)
-        wanted(sync, state, after(size), 3)
+def stage(folder: Path, size: int, sync: Sync = PROFILES) -> None:
+    """Write the ledger and the snapshot: before a delivery, and after it with the same rows once more."""
+    before_and_after(folder, size, sync)
+    shutil.copytree(folder / sync.name / "changed", folder / sync.name / "same", copy_function=_copy)
+    state = State(folder / sync.name / "same")
+    settled(sync, state)
+    wanted(sync, state, after(size), 3)
+
+
+def stage_group(folder: Path, size: int) -> None:
+    """Write the same for a group."""
+    stage(folder, size, GROUP)
+
+
+def before_and_after(folder: Path, size: int, sync: Sync = PROFILES) -> None:
+    """Write a ledger and a snapshot, and nothing that isn't needed for one plan."""
+    state = State(folder / sync.name / "changed")
+    told(sync, state, before(size))
+    wanted(sync, state, after(size))
+
+
+def _copy(source: str, target: str) -> None:
+    """Copy what may change; what never does needs no room of its own."""
+    (os.link if source.endswith(".parquet") else shutil.copyfile)(source, target)
 
 
 def _plan(sync: Sync, folder: Path, name: str, number: int, added: int) -> Work:
@@ -110,49 +127,77 @@ def polars(folder: Path, size: int) -> Work:
     return work
 
 
-def _memory(limit: float) -> Goal:
-    return Goal(f"≤ {limit:,.0f} MB resident", lambda found: found[PLAN]["peak_mb"] <= limit)
+TENFOLD = "cost grows linearly: ≤ 11 × a tenth of the members"
 
+
+def _goals(least: tuple[str, ...] = ()) -> tuple[Goal, ...]:
+    lean = "≤ 1.3 × the bare join and digest pass (ambition 1.0 ×)"
+    return (
+        Goal(lean, PLAN, CPU, (BARE,), most=1.3),
+        Goal("nothing changed: ≤ 0.6 × the plan", EMPTY, CPU, (PLAN,), most=0.6),
+        *(Goal("≥ 5 × less CPU", PLAN, CPU, (name,), most=1 / 5) for name in least),
+    )
+
+
+POLARS, PANDAS, DELTA = "polars full join, streaming", "pandas outer merge", "Delta merge"
+DRT = "drt's snapshot diff on Postgres"
 
 FIGURES = (
     Figure(
         "diff",
-        (1_000_000, 10_000_000),
+        {1_000_000: 3, 10_000_000: 1},
         (
             Contender(BARE, f"{HERE}:bare_profiles"),
             Contender(PLAN, f"{HERE}:profiles"),
             Contender(EMPTY, f"{HERE}:profiles_same"),
-            Contender("polars full join", f"{HERE}:polars"),
-            Contender("pandas outer merge", f"{OTHERS}.diff_pandas:work", ("pandas", "pyarrow"), 1_000_000),
-            Contender("Delta merge", f"{OTHERS}.diff_delta:work", ("deltalake", "pyarrow"), 1_000_000),
+            Contender(POLARS, f"{HERE}:polars"),
+            Contender(PANDAS, f"{OTHERS}.diff_pandas:work", ("pandas", "pyarrow"), runs=2),
+            Contender(DELTA, f"{OTHERS}.diff_delta:work", ("deltalake", "pyarrow"), largest=1_000_000, runs=1),
+            Contender(
+                DRT,
+                f"{OTHERS}.diff_drt:work",
+                ("drt-core", "psycopg2-binary", "pyarrow"),
+                stage=f"{OTHERS}.diff_drt:stage",
+                largest=1_000_000,
+                runs=2,
+            ),
+            Contender("dlt", none="it compares no rows with what a target was told"),
         ),
         BARE,
-        {
-            PLAN: at_most(1.3, BARE)(PLAN),
-            EMPTY: at_most(0.6, PLAN)(EMPTY),
-            "pandas outer merge": at_least(5, PLAN)("pandas outer merge"),
-            "Delta merge": at_least(5, PLAN)("Delta merge"),
-        },
+        (
+            *_goals((PANDAS, DELTA, DRT)),
+            Goal("≤ 1,500 MB resident at 10,000,000", PLAN, MEMORY, most=1_500, at=(10_000_000,)),
+            Goal(TENFOLD, PLAN, CPU, most=11, tenth=True, at=(10_000_000,)),
+        ),
         stage=f"{HERE}:stage",
+        unit="members",
+        bars=Bars("Diff of 1,000,000 members, CPU seconds", "cpu_seconds", 1_000_000),
     ),
     Figure(
         "diff of a group",
-        (1_000_000, 10_000_000),
+        {1_000_000: 3},
         (
             Contender(BARE, f"{HERE}:bare_group"),
             Contender(PLAN, f"{HERE}:group"),
             Contender(EMPTY, f"{HERE}:group_same"),
         ),
         BARE,
-        {PLAN: at_most(1.3, BARE)(PLAN), EMPTY: at_most(0.6, PLAN)(EMPTY)},
-        stage=f"{HERE}:stage",
+        _goals(),
+        stage=f"{HERE}:stage_group",
+        unit="members",
     ),
     Figure(
-        "memory of the diff",
-        (10_000_000,),
-        (Contender(PLAN, f"{HERE}:profiles"),),
-        PLAN,
-        {PLAN: _memory(1500)},
-        stage=f"{HERE}:stage",
+        "diff of a hundred million",
+        {10_000_000: 1, 100_000_000: 1},
+        (Contender(BARE, f"{HERE}:bare_profiles"), Contender(PLAN, f"{HERE}:profiles")),
+        BARE,
+        (
+            _goals()[0],
+            Goal("≤ 4,000 MB resident at 100,000,000", PLAN, MEMORY, most=4_000, at=(100_000_000,)),
+            Goal(TENFOLD, PLAN, CPU, most=11, tenth=True, at=(100_000_000,)),
+        ),
+        stage=f"{HERE}:before_and_after",
+        unit="members",
+        apart=True,
     ),
 )

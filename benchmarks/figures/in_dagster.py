@@ -1,4 +1,4 @@
-"""What Dagster costs beside the work: loading a thousand syncs, a small run in a process of its own, a year at once."""
+"""What Dagster costs beside the work: loading a thousand syncs, and a small run in a process of its own."""
 
 from __future__ import annotations
 
@@ -8,20 +8,18 @@ import subprocess
 import sys
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
-from datetime import date, timedelta
 from pathlib import Path
 from tempfile import mkdtemp
 
 import duckdb
 
-from zeotap_pipelines.demo.place import Place, enter, holds
-from zeotap_pipelines.demo.truth import Truth, kognitiv_group
+from zeotap_pipelines.demo.place import Place, enter
 
-from ..figure import Contender, Figure, Goal, Measured, at_most
+from ..figure import Contender, Figure
+from ..goal import CPU, SECONDS, Goal
 
 Work = Callable[[], None]
 HERE = "benchmarks.figures.in_dagster"
-KOGNITIV = "active_members_to_kognitiv"
 
 CONNECTION = """
 type: zeotap_pipelines.MoEngageConnection
@@ -179,110 +177,30 @@ def run_chain(package: str) -> None:
         assert job.execute_in_process(instance=instance, partition_key="1997-01-01").success
 
 
-def year(folder: Path, size: int) -> Work:
-    """Deliver *size* days of the real audience at once to a group that is empty, in one run of Dagster's."""
-    from zeotap_pipelines.demo.stage import Stage
-
-    place = Place(Path(mkdtemp(dir=folder)))
-    place.prepare()
-    base = _sandbox(place)
-    enter(place.environment(base))
-    stage, days = Stage(), _days(size)
-
-    def work() -> None:
-        [line] = stage.run(days, ["active_members"], [KOGNITIV])
-        wanted = Truth(place.warehouse).active(days[-1])
-        assert kognitiv_group(holds(base)) == wanted
-        assert line.entered == len(wanted), "exactly the net difference"
-
-    return work
-
-
-def year_bare(folder: Path, size: int) -> Work:
-    """Take the same snapshots and make one plan, and let Dagster note that three assets have these partitions."""
-    import dagster as dg
-
-    from zeotap_pipelines import pipeline, snapshot
-    from zeotap_pipelines.clock import SystemClock
-    from zeotap_pipelines.demo.stage import Stage
-    from zeotap_pipelines.engines.duckdb import DuckDBSource
-    from zeotap_pipelines.model import Partition
-    from zeotap_pipelines.state import State
-
-    place = Place(Path(mkdtemp(dir=folder)))
-    place.prepare()
-    enter(place.environment("http://127.0.0.1:1"))
-    sync, days = Stage().sync(KOGNITIV), _days(size)
-    state, source, now = State(place.root / "state"), DuckDBSource(place.warehouse), SystemClock().now()
-    daily = dg.DailyPartitionsDefinition("1997-01-01", end_date="1998-07-01")
-
-    def noted(name: str) -> dg.AssetsDefinition:
-        @dg.asset(name=name, partitions_def=daily, backfill_policy=dg.BackfillPolicy.single_run())
-        def asset(context):  # type: ignore[no-untyped-def]  # Dagster can't read a text naming what is imported here.
-            for key in context.partition_keys:
-                context.add_asset_metadata({"rows": 1}, partition_key=key)
-            return dg.MaterializeResult()
-
-        return asset
-
-    span = {
-        "dagster/asset_partition_range_start": days[0].isoformat(),
-        "dagster/asset_partition_range_end": days[-1].isoformat(),
-    }
-
-    def work() -> None:
-        for one in days:
-            begin = dg.DailyPartitionsDefinition("1997-01-01").time_window_for_partition_key(one.isoformat())
-            partition = Partition(begin.end, begin.start, one.isoformat())
-            snapshot.take(sync.audience, partition, source, state, run="1", now=now)
-        pipeline.plan(sync, partition, state, run="1")
-        with dg.DagsterInstance.get() as instance:
-            assert dg.materialize([noted(name) for name in ("a", "b", "c")], instance=instance, tags=span).success
-
-    return work
-
-
-def _days(size: int) -> list[date]:
-    return [date(1997, 7, 1) + timedelta(days=n) for n in range(size)]
-
-
-def _within(seconds: float) -> Callable[[str], Goal]:
-    def goal(name: str) -> Goal:
-        def met(found: Mapping[str, Measured]) -> bool:
-            return found[name]["seconds"] <= seconds
-
-        return Goal(f"≤ {seconds:g} s", met)
-
-    return goal
-
-
 MANY, CHAIN, EMPTY = "all of them loaded", "snapshot, diff and sync", "import dagster, empty run"
-YEAR, YEAR_BARE = "every day in one run", "snapshots, one plan, Dagster's events"
 
 FIGURES = (
     Figure(
         "loading",
-        (1_000,),
+        {1_000: 3},
         (Contender("import dagster", f"{HERE}:imported"), Contender(MANY, f"{HERE}:loaded")),
         "import dagster",
-        {MANY: _within(6)(MANY)},
+        (Goal("< 6 s", MANY, SECONDS, most=5.999),),
         stage=f"{HERE}:many",
         whole=True,
         unit="syncs",
+        smoke=20,
     ),
     Figure(
         "a run",
-        (1_000,),
+        {1_000: 3},
         (Contender(EMPTY, f"{HERE}:empty"), Contender(CHAIN, f"{HERE}:chain")),
         EMPTY,
-        {CHAIN: at_most(2, EMPTY)(CHAIN)},
-    ),
-    Figure(
-        "backfill",
-        (365,),
-        (Contender(YEAR_BARE, f"{HERE}:year_bare"), Contender(YEAR, f"{HERE}:year")),
-        YEAR_BARE,
-        {YEAR: _within(60)(YEAR)},
-        unit="days",
+        (
+            Goal("≤ 2 × the time of an import and an empty run", CHAIN, SECONDS, (EMPTY,), most=2),
+            Goal("≤ 2 × the CPU of an import and an empty run", CHAIN, CPU, (EMPTY,), most=2),
+        ),
+        unit="members",
+        smoke=1_000,
     ),
 )

@@ -20,10 +20,12 @@ from zeotap_pipelines.state import State
 from zeotap_pipelines.sync import Sync
 from zeotap_pipelines.trip import Trip
 
-from ..figure import Contender, Figure, Goal
+from ..figure import Contender, Figure
+from ..goal import MEMORY, Goal
 from ..people import AUDIENCE, People, day, wanted
 
 HERE = "benchmarks.figures.memory"
+TEN = (10_000_000,)
 
 
 class Nowhere(Connection):
@@ -90,10 +92,14 @@ def _copy(source: str, target: str) -> None:
 FIGURES = (
     Figure(
         "memory of a sync",
-        (1_000_000, 10_000_000),
+        {1_000_000: 1, 10_000_000: 1},
         (Contender("delivery", f"{HERE}:delivery"),),
         "delivery",
-        {"delivery": Goal("≤ 400 MB resident", lambda found: found["delivery"]["peak_mb"] <= 400)},
+        (
+            Goal("≤ 400 MB resident", "delivery", MEMORY, most=400),
+            Goal("flat in N: ≤ 1.2 × a tenth of the operations", "delivery", MEMORY, most=1.2, tenth=True, at=TEN),
+        ),
         stage=f"{HERE}:stage",
+        unit="operations",
     ),
 )

@@ -25,7 +25,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from ..figure import environment
+from ..running import environment
 from . import play
 from .play import Contender, Player
 

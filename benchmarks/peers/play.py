@@ -16,7 +16,7 @@ from typing import Any
 
 from zeotap_pipelines.sandbox import CLIENT_SECRET, CROWDTWIST_API_KEY
 
-from ..figure import ROOT
+from ..running import ROOT
 from . import rows
 from .service import Stage, stage
 
