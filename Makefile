@@ -19,7 +19,7 @@ APART := env -u DAGSTER_HOME -u ZEOTAP_STATE
 # dg warns of a virtual environment that isn't active, and sends telemetry unless DAGSTER_HOME says otherwise.
 DG := env -u ZEOTAP_STATE VIRTUAL_ENV="$$PWD/.venv" DAGSTER_HOME="$$PWD/data/state/check" $(BIN)/dg
 
-.PHONY: help demo demo-full dev test check bench chaos peers mutants mutants-generic clean
+.PHONY: help demo demo-full dev test check bench bench-100m bench-contenders chaos peers mutants mutants-generic clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-15s %s\n", $$1, $$2}' Makefile
@@ -50,8 +50,15 @@ check: $(STAMP) ## ruff, mypy, the YAML definitions, the installed packages and 
 	@$(PYTHON) -m pip check
 	@$(PYTHON) scripts/audit.py $(if $(filter required,$(AUDIT)),--required)
 
-bench: $(STAMP) ## CPU of the diff and of delivery beside their contenders
-	@$(APART) $(PYTHON) -m benchmarks
+bench: $(STAMP) ## every figure with its contenders in turn, and which goals are met (DOCUMENT=1: into docs)
+	@$(APART) $(PYTHON) -m benchmarks; ended=$$?; $(if $(DOCUMENT),$(PYTHON) -m benchmarks.document || ended=$$?;) exit $$ended
+
+bench-100m: $(STAMP) ## the diff of a hundred million members: about 15 minutes, 40 GB below TMPDIR (DOCUMENT=1: into docs)
+	@$(APART) $(PYTHON) -m benchmarks "diff of a hundred million"; ended=$$?; \
+	$(if $(DOCUMENT),$(PYTHON) -m benchmarks.document || ended=$$?;) exit $$ended
+
+bench-contenders: $(STAMP) ## only install what the figures are compared with, each in an environment of its own
+	@$(APART) $(PYTHON) -m benchmarks --install
 
 chaos: $(STAMP) ## processes killed a thousand times while the services fail: nothing lost, nothing doubled (SEED=7 JSON=FILE)
 	@$(APART) $(PYTHON) -m benchmarks.chaos --kills 1000 $(if $(SEED),--seed $(SEED)) $(if $(JSON),--json $(JSON))

@@ -82,7 +82,7 @@ def _judge(figure: str, goal: Goal, n: int, found: Mapping[tuple[str, int], Meas
         row["met"] = goal.reached(ours)
     elif present:
         best = (max if goal.quantity.more else min)(present, key=lambda name: present[name])
-        ratio = ours / present[best]
+        ratio = ours / (present[best] or 1e-4)  # Less than is measured.
         row |= {"beside": best, "beside_value": _rounded(present[best]), "ratio": round(ratio, 3)}
         row["met"] = goal.reached(ratio)
     else:

@@ -41,8 +41,12 @@ def save(figures: Sequence[Figure], rows: Sequence[Mapping[str, Any]]) -> dict[s
 
 
 def verdicts(figures: Sequence[Figure], results: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Return the rows of all goals, judged from *results*."""
-    return [row for figure in figures for row in judged(figure.name, figure.goals, results)]
+    """Return the rows of all goals, judged from *results*; each says whether its size is one of the figure's own."""
+    return [
+        row | {"own_size": row["n"] in figure.sizes}
+        for figure in figures
+        for row in judged(figure.name, figure.goals, results)
+    ]
 
 
 def machine(figures: Sequence[Figure]) -> dict[str, Any]:
@@ -85,7 +89,9 @@ def _cells(row: Mapping[str, Any]) -> tuple[str, ...]:
         beside,
         "" if row["ratio"] is None else f"{row['ratio']:.2f}",
         row["goal"],
-        {True: "met", False: "**not met**", None: "not measured"}[row["met"]],
+        {True: "met", False: "**not met**", None: "not measured"}[row["met"]]
+        if row["own_size"]
+        else "no goal at this size",
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import statistics
 import subprocess
 import sys
@@ -70,7 +71,8 @@ def run(
         row["runs"] = len(taken.get(contender.name, ())) if measured else 0
         for kind in ("seconds", "cpu_seconds", "peak_mb", *measured):
             row[kind] = measured.get(kind)
-        row["ratio"] = round(row["cpu_seconds"] / against["cpu_seconds"], 3) if measured and against else None
+        base = against["cpu_seconds"] if against else 0
+        row["ratio"] = round(row["cpu_seconds"] / base, 3) if measured and base else None
         rows.append(row | ({"missing": missing[contender.name]} if contender.name in missing else {}))
     return rows
 
@@ -144,6 +146,6 @@ def _process(python: str, work: str, folder: Path, size: int, began: float = 0) 
 
 
 def _last_line(text: str) -> str:
-    """Return what was said last; a path of this machine says nothing to others."""
+    """Return what was said last; the folders of this machine say nothing to others."""
     lines = [line for line in text.splitlines() if line.strip()]
-    return lines[-1].replace(str(ROOT), ".")[:200] if lines else "no reason given"
+    return re.sub(r"(?<![\w.])/[^\s'\"]*/", "…/", lines[-1])[:200] if lines else "no reason given"

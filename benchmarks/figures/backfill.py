@@ -239,7 +239,7 @@ FIGURES = (
         ),
         unit="days",
         smoke=2,
-        bars=Bars("A year at once to an empty group: requests", "requests", 365),
+        bars=Bars("To an empty group, in one run and otherwise: requests", "requests", 365),
     ),
     Figure(
         "backfill, 100,000 members a day",

@@ -77,7 +77,7 @@ MINUTE = "known, 300 a minute"
 FIGURES = (
     Figure(
         "limits",
-        {4_000: 3},
+        {4_000: 2},
         (Contender(KNOWN, f"{HERE}:known"), Contender(UNKNOWN, f"{HERE}:unknown")),
         KNOWN,
         (

@@ -68,7 +68,7 @@ def _contenders(function: str) -> tuple[Contender, ...]:
     return (
         Contender("delivery", f"{HERE}:{'delivery' if function == 'one_by_one' else function}"),
         other("script with aiohttp", "script_aiohttp", "aiohttp", "uvloop"),
-        other("script with httpx", "script_httpx", "httpx"),
+        other("script with httpx", "script_httpx", "httpx", runs=1),
         other("script with httpx, sniffio", "script_httpx", "httpx", "sniffio"),
         other("drt, 20 syncs", "drt_delivery", "drt-core"),
         other("dlt, 20 files", "dlt_delivery", "dlt"),

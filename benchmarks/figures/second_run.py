@@ -57,7 +57,7 @@ FIGURES = (
         stage=f"{HERE}:stage",
         whole=True,
         bars=Bars(
-            "Second run, 1,000,000 rows of which 1 % changed: CPU seconds to the first request",
+            "Second run: CPU seconds to the first request",
             "cpu_seconds",
             1_000_000,
         ),
