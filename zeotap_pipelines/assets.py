@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 from dagster_duckdb import DuckDBResource
 
-from . import observability, pipeline
+from . import lineage, observability, pipeline
 from . import snapshot as snapshots
 from .automation.following import following
 from .building import asset
@@ -30,6 +30,10 @@ if TYPE_CHECKING:
 
 RETRIES = dg.RetryPolicy(max_retries=2, delay=30, backoff=dg.Backoff.EXPONENTIAL, jitter=dg.Jitter.PLUS_MINUS)
 """What is worth another try is tried twice more in the same run; a failure says which is."""
+
+
+RUN_RETRIES = "dagster/retry_on_asset_or_op_failure"
+"""The tag by which a run says whether the instance's `run_retries` may begin it again after a failed step."""
 
 
 def state() -> State:
@@ -57,7 +61,7 @@ def snapshot_asset(audience: "Audience") -> dg.AssetsDefinition:
     def snapshot(context: dg.AssetExecutionContext):  # type: ignore[no-untyped-def]
         source = _Warehouse(getattr(context.resources, audience.source))
         now = datetime.now(UTC)
-        with failing(audience):
+        with failing(context, audience):
             for partition in partitions(context, audience, now):
                 taken = snapshots.take(definition, partition, source, state(), run=context.run.run_id, now=now)
                 found = observability.of_snapshot(taken)
@@ -83,7 +87,7 @@ def diff_asset(
         group_name=connection.name,
         owners=declared.owners or audience.owners or None,
         tags=tags(definition),
-        metadata={"target": str(definition.address), "declared": declared.place()},
+        metadata={"target": str(definition.address), "declared": declared.place(), **lineage.of_diff(definition)},
         deps=[dg.AssetKey(["snapshots", audience.name])],
         kinds={"duckdb", "diff"},
         description=observability.describe_sync(definition, "What would be sent:", declared.description),
@@ -97,7 +101,7 @@ def diff_asset(
     @asset(spec, checks=checks)
     def diff(context: dg.AssetExecutionContext):  # type: ignore[no-untyped-def]
         plans = []
-        with failing(declared):
+        with failing(context, declared):
             for group in groups(definition, partitions(context, audience, datetime.now(UTC))):
                 plan = pipeline.plan(definition, group[-1], state(), run=context.run.run_id)
                 context.log.info(observability.plan_line(plan))
@@ -112,6 +116,8 @@ def diff_asset(
         # One result for each guard: of the first plan that is stopped, else of the newest.
         plan, past = next(((plan, past) for plan, past in plans if plan.stopped), plans[-1])
         checked = list(observability.guard_results(plan, blocking=past is None))
+        if plan.stopped and past is None:
+            no_retry(context)
         return dg.MaterializeResult(metadata=metadata, check_results=checked)
 
     return diff
@@ -179,12 +185,19 @@ class Stopped(dg.DagsterError, dg.DagsterExecutionInterruptedError):
     """
 
 
+def no_retry(context: dg.AssetExecutionContext | dg.OpExecutionContext) -> None:
+    """Say of the run that it is not to be begun again by itself: a failure's own word holds for its step's retries."""
+    context.instance.add_run_tags(context.run.run_id, {RUN_RETRIES: "false"})
+
+
 @contextmanager
-def failing(declared: "Declaration") -> Iterator[None]:
+def failing(context: dg.AssetExecutionContext, declared: "Declaration") -> Iterator[None]:
     """Turn what a person must mend, or stopped, into a failure of one sentence, retried only where that can help."""
     try:
         yield
     except ZeotapError as error:
+        if not error.retryable:
+            no_retry(context)
         place = f"{declared.place()}: " if isinstance(error, FixDeclaration) else ""
         raise dg.Failure(f"{type(error).__name__}: {place}{error}", allow_retries=error.retryable) from None
     except (dg.DagsterExecutionInterruptedError, KeyboardInterrupt) as stopped:

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
-from . import observability, pipeline
-from .assets import RETRIES, failing, groups, note, partitions, state, tags
+from . import lineage, observability, pipeline
+from .assets import RETRIES, failing, groups, no_retry, note, partitions, state, tags
 from .automation.following import following
 from .building import asset
 from .debts import Debt
@@ -38,7 +38,7 @@ def sync_asset(
         group_name=connection.name,
         owners=declared.owners or audience.owners or None,
         tags=tags(definition),
-        metadata={"target": str(definition.address), "declared": declared.place()},
+        metadata={"target": str(definition.address), "declared": declared.place(), **lineage.of_sync(definition)},
         deps=[dg.AssetKey(["diffs", declared.name])],
         kinds={definition.target.service},
         description=observability.describe_sync(definition, "Sends it:", declared.description),
@@ -62,7 +62,7 @@ def sync_asset(
     )
     def sync(context: dg.AssetExecutionContext, config: SyncConfig):  # type: ignore[no-untyped-def]
         said: dict[str, Any]
-        with failing(declared):
+        with failing(context, declared):
             together = groups(definition, partitions(context, audience, datetime.now(UTC)))
             config.check(len(together))
             if config.dry_run:
@@ -92,7 +92,7 @@ def sync_asset(
             )
         green: list[tuple[list[Partition], dict[str, Any]]] = []
         for group in together:
-            with failing(declared):
+            with failing(context, declared):
                 summary = _carried_out(context, declared, definition, group[-1], trip, config, debt)
             if isinstance(summary, str):
                 said = {"superseded": summary}
@@ -123,6 +123,8 @@ def sync_asset(
             return  # Not green, not failed: what is left is owed, and a later run goes on.
         error = summary.error
         retryable = error.retryable if isinstance(error, ZeotapError) else error is None
+        if not retryable:
+            no_retry(context)
         metadata = _metadata(context, definition, summary, config)
         raise dg.Failure(observability.summary_line(summary), metadata=metadata, allow_retries=retryable)
 

@@ -15,6 +15,12 @@ MANY = 10_000
 SMALL = 100
 """Below so many members one person is more than a percent, so that the default share is larger."""
 
+UNUSUAL = 100.0
+"""From this share on, additions deserve a warning where the sync allows any: a target doubles, or is told all again."""
+
+WARNS = 0.5
+"""From this part of what it allows on, a guard warns."""
+
 
 def judge(plan: Plan, sync: Sync, *, snapshot_taken_at: datetime, now: datetime) -> tuple[Verdict, ...]:
     """Return what the sync's guards say of *plan*."""
@@ -30,25 +36,20 @@ def _verdicts(plan: Plan, sync: Sync, taken_at: datetime, now: datetime) -> Iter
         yield Verdict("empty_audience", level, f"audience {sync.audience.name} is empty at {plan.partition}")
     if Change.LEFT in sync.verbs and plan.told:
         share, limit = 100 * removed / plan.told, max_removed_percent(guards, plan.told)
-        if share > limit:
+        if weighs := _level(share, limit):
             yield Verdict(
                 "removed_share",
-                Level.STOP,
+                weighs,
                 f"{removed:,} of {plan.told:,} members would be removed ({share:.1f} %), allowed are {limit:g} %",
             )
-        if guards.max_removed is not None and removed > guards.max_removed:
+        if weighs := _level(removed, guards.max_removed):
             yield Verdict(
                 "removed_number",
-                Level.STOP,
+                weighs,
                 f"{removed:,} members would be removed, allowed are {guards.max_removed:,}",
             )
-    if guards.max_added_percent is not None and plan.told and 100 * added / plan.told > guards.max_added_percent:
-        yield Verdict(
-            "added_share",
-            Level.STOP,
-            f"{added:,} rows would be sent to a target of {plan.told:,} ({100 * added / plan.told:.1f} %), "
-            f"allowed are {guards.max_added_percent:g} %",
-        )
+    if plan.told:
+        yield from _additions(plan, guards, added)
     aside = sum(plan.set_aside.values())
     if aside:
         reasons = "; ".join(f"{reason}: {rows:,}" for reason, rows in sorted(plan.set_aside.items()))
@@ -81,8 +82,9 @@ def _verdicts(plan: Plan, sync: Sync, taken_at: datetime, now: datetime) -> Iter
             f"{plan.come_back:,} events of {plan.partition} would happen twice: they seem to be ones that were asked "
             f"for under another {sync.identity[0]}, which the audience no longer has",
         )
-    if guards.stale_after_hours is not None and now - taken_at > timedelta(hours=guards.stale_after_hours):
-        yield Verdict("stale_source", Level.STOP, f"the snapshot was taken at {taken_at:%Y-%m-%d %H:%M}: take it again")
+    if weighs := _level((now - taken_at) / timedelta(hours=1), guards.stale_after_hours):
+        says = f"the snapshot was taken at {taken_at:%Y-%m-%d %H:%M}, allowed are {guards.stale_after_hours:g} hours"
+        yield Verdict("stale_source", weighs, f"{says}: take it again")
     if sync.target.batch_items(next(iter(sync.verbs.values()))) == 1 and plan.operations >= MANY:
         yield Verdict(
             "slow_plan",
@@ -91,6 +93,22 @@ def _verdicts(plan: Plan, sync: Sync, taken_at: datetime, now: datetime) -> Iter
         )
     for reason, rows in plan.odd.items():
         yield Verdict("odd_rows", Level.WARN, f"{rows:,} rows: {reason}")
+
+
+def _additions(plan: Plan, guards: Guards, added: int) -> Iterator[Verdict]:
+    share, limit = 100 * added / plan.told, guards.max_added_percent
+    says = f"{added:,} rows would be sent to a target of {plan.told:,} ({share:.1f} %)"
+    if weighs := _level(share, limit):
+        yield Verdict("added_share", weighs, f"{says}, allowed are {limit:g} %")
+    elif limit is None and share > UNUSUAL and plan.told >= SMALL:
+        yield Verdict("added_share", Level.WARN, f"{says}; max_added_percent stops what is more than you expect")
+
+
+def _level(value: float, limit: float | None) -> Level | None:
+    """Return what *value* weighs where *limit* is allowed: a stop above it, a warning from half of it on."""
+    if limit is None or value <= WARNS * limit:
+        return None
+    return Level.STOP if value > limit else Level.WARN
 
 
 def max_removed_percent(guards: Guards, told: int) -> float:

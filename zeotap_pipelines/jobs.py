@@ -10,7 +10,7 @@ import dagster as dg
 from pydantic import Field
 
 from . import by_hand, orphans, pauses
-from .assets import state
+from .assets import no_retry, state
 from .connection_test import Finding, failed, try_connection
 from .declared import Declared
 from .doubts import Decision
@@ -76,7 +76,7 @@ def jobs(declared: Declared) -> list[dg.JobDefinition]:
     @dg.op
     def test_connections(context: dg.OpExecutionContext, config: ConnectionNames) -> None:
         """Test connections and what their syncs need, changing nothing."""
-        with _failing():
+        with _failing(context):
             found = test_all(declared, config.names, run=context.run_id)
         wrong = [one for one in found if not one.passed]
         for one in found:
@@ -88,7 +88,7 @@ def jobs(declared: Declared) -> list[dg.JobDefinition]:
     @dg.op
     def decide(context: dg.OpExecutionContext, config: DecideConfig) -> None:
         """Settle rows in doubt as a person decides."""
-        with _failing():
+        with _failing(context):
             if bool(config.ids) is config.everything:
                 raise dg.Failure("say which rows: ids, or everything: true", allow_retries=False)
             if config.decision not in list(Decision):
@@ -108,14 +108,14 @@ def jobs(declared: Declared) -> list[dg.JobDefinition]:
     @dg.op
     def reassert_sync(context: dg.OpExecutionContext, config: SyncName) -> None:
         """Let a sync tell its target everything again."""
-        with _failing():
+        with _failing(context):
             sync = declared.sync(config.sync)
             context.log.info(by_hand.reassert(sync, state(), run=context.run_id, now=datetime.now(UTC)))
 
     @dg.op
     def pause_sync(context: dg.OpExecutionContext, config: PauseConfig) -> None:
         """Let a sync send nothing until it is resumed."""
-        with _failing():
+        with _failing(context):
             name = declared.sync(config.sync).name
             said = pauses.pause(name, state(), by=config.by, reason=config.reason, now=datetime.now(UTC))
         context.log.info(said)
@@ -123,13 +123,13 @@ def jobs(declared: Declared) -> list[dg.JobDefinition]:
     @dg.op
     def resume_sync(context: dg.OpExecutionContext, config: SyncName) -> None:
         """Let a paused sync send again; the sensor going_on takes up what it owes."""
-        with _failing():
+        with _failing(context):
             context.log.info(pauses.resume(declared.sync(config.sync).name, state()))
 
     @dg.op
     def adopt_keys(context: dg.OpExecutionContext, config: AdoptConfig) -> None:
         """Let keys that the service already holds count as told."""
-        with _failing():
+        with _failing(context):
             sync = declared.sync(config.sync)
             said = by_hand.adopt(sync, Path(config.keys), state(), run=context.run_id, now=datetime.now(UTC))
         context.log.info(said)
@@ -137,7 +137,7 @@ def jobs(declared: Declared) -> list[dg.JobDefinition]:
     @dg.op
     def give_up(context: dg.OpExecutionContext, config: DecommissionConfig) -> None:
         """Empty a target that no sync declares any more of what was put into it."""
-        with _failing():
+        with _failing(context):
             sync = orphans.find_orphan(state(), declared.syncs.values(), config.address)
             said = by_hand.decommission(sync, Trip(state(), declared.to(sync.address), context.run_id))
         context.log.info(said)
@@ -145,7 +145,7 @@ def jobs(declared: Declared) -> list[dg.JobDefinition]:
     @dg.op
     def delete_old(context: dg.OpExecutionContext, config: RetentionConfig) -> None:
         """Delete old snapshots, plans and outcomes."""
-        with _failing():
+        with _failing(context):
             swept = sweep(
                 state(),
                 declared.syncs.values(),
@@ -201,9 +201,10 @@ def _job(name: str, op: dg.OpDefinition) -> dg.JobDefinition:
 
 
 @contextmanager
-def _failing() -> Iterator[None]:
-    """Turn an error that a person must mend into a failure of one sentence."""
+def _failing(context: dg.OpExecutionContext) -> Iterator[None]:
+    """Turn an error that a person must mend into a failure of one sentence, which nothing begins again by itself."""
     try:
         yield
     except ZeotapError as error:
+        no_retry(context)
         raise dg.Failure(f"{type(error).__name__}: {error}", allow_retries=False) from None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from textwrap import dedent, indent
 from typing import TYPE_CHECKING, Any
 
@@ -12,11 +13,13 @@ from .agreement import agreement
 from .delivery import superseded
 from .destinations.base import Limits
 from .engines.duckdb import memory, rows
+from .errors import RepairState
 from .ledger import Ledger
 from .limits import per_minute
 from .model import Change, Fate, Partition, Verb
-from .naming import filename, literal, masked
-from .plan import Level, Plan
+from .naming import literal, masked
+from .outcome_page import outcome_files, reasons_table
+from .plan import Level, Plan, load
 from .plan_page import changed_fields, fields_table, last_plans, plans_table
 from .snapshot import Snapshot
 from .state import State
@@ -173,13 +176,15 @@ def approval_config(plan: Plan) -> str:
 def of_summary(summary: Summary, sync: core.Sync, state: State, run: str, approval: Approval | None) -> dict[str, Any]:
     """Return a delivery's metadata."""
     everything = summary.asked + summary.left + summary.withheld
-    pattern = state.outcomes(sync.name, summary.partition) / f"{filename(run)}.*.parquet"
-    files = sorted(pattern.parent.glob(pattern.name))
+    files, plan = outcome_files(sync.name, summary, run, state), None
+    with suppress(RepairState):  # What was delivered is told all the same.
+        plan = load(state, sync.name, summary.partition, summary.plan)
     metadata: dict[str, Any] = {
         "plan": summary.plan,
+        **({"audience": plan.audience, **{change.value: plan.count(change) for change in Change}} if plan else {}),
         "asked": summary.asked,
         "requests": summary.calls,
-        "left": summary.left,
+        "not_asked": summary.left,
         "withheld": summary.withheld,
         "seconds": round(summary.seconds, 2),
         "rows_per_second": round(summary.asked / summary.seconds, 1) if summary.seconds else 0.0,
@@ -187,11 +192,11 @@ def of_summary(summary: Summary, sync: core.Sync, state: State, run: str, approv
         **{fate.value: summary.fates[fate] for fate in Fate},
     }
     if files:
+        # Each attempt has a file of its own, and a large one several.
+        pattern = files[0].with_name(f"{filename(run)}.*.parquet")
         metadata["outcomes"] = dg.MetadataValue.path(str(files[0] if len(files) == 1 else pattern))
-    if summary.reasons:
-        common = summary.reasons.most_common(20)
-        lines = [f"| {fate.value} | {reason} | {count:,} |" for (fate, reason), count in common]
-        metadata["reasons"] = dg.MetadataValue.md("| fate | reason | rows |\n|---|---|---|\n" + "\n".join(lines))
+    if reasons := reasons_table(summary, files):
+        metadata["reasons"] = dg.MetadataValue.md(reasons)
     if sync.target.notes:
         metadata["notes"] = dg.MetadataValue.md("\n".join(f"- {note}" for note in sync.target.notes))
     if summary.error:

@@ -32,7 +32,8 @@ class Summary:
 
     *fates* counts the operations that were asked in this run; *reasons* counts what
     the service said of those that it did not accept; *left* were not asked; *withheld*
-    are removals that wait for approval. *error* says what ended it early.
+    are removals that wait for approval. *settled* are the reasons of rows that were
+    refused for good, since the service holds them. *error* says what ended it early.
     """
 
     plan: str
@@ -42,6 +43,7 @@ class Summary:
     seconds: float = 0.0
     fates: Counter[Fate] = field(default_factory=Counter)
     reasons: Counter[tuple[Fate, str]] = field(default_factory=Counter)
+    settled: set[str] = field(default_factory=set)
     left: int = 0
     withheld: int = 0
     error: Exception | None = None
@@ -55,6 +57,8 @@ class Summary:
             self.fates[outcome.fate] += times
             if outcome.reason:
                 self.reasons[outcome.fate, outcome.reason] += times
+                if outcome.final:
+                    self.settled.add(outcome.reason)
 
     @property
     def complete(self) -> bool:

@@ -14,6 +14,7 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
+from zeotap_pipelines.assets import RUN_RETRIES
 from zeotap_pipelines.lock import speaking
 from zeotap_pipelines.sandbox import CLIENT_ID, Client, Fault, KognitivSettings, Sandbox, running
 from zeotap_pipelines_tests.project import DAYS, SNAPSHOT, SYNC, Project, asked, environment, members
@@ -39,6 +40,36 @@ def test_wrong_credentials_fail_at_once_and_are_not_tried_again(
     assert run.retried == [] and run.failed == ["syncs__people_to_group"]
     assert run.failure.startswith("FixConnection: the credentials are refused")
     assert asked(group) == []
+
+
+@pytest.mark.parametrize("trouble", ["credentials", "target", "query", "guard"])
+def test_what_a_person_must_mend_is_not_begun_again_by_the_instance_s_run_retries_either(
+    project: Project, group: Sandbox, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, trouble: str
+) -> None:
+    settings = {"run_retries": {"enabled": True, "max_retries": 3}}
+    with dg.DagsterInstance.ephemeral(str(tmp_path), settings=settings) as instance:
+        project.seen({ONE: ["1", "2"], TWO: ["3"]})
+        match trouble:
+            case "credentials":
+                monkeypatch.setenv("PROJECT_SECRET", "wrong")
+            case "target":
+                project.change("people_to_group", ("ACTIVE-90D", "NOBODY"))
+            case "query":
+                project.change("people", ("from seen", "from nowhere"))
+            case "guard":
+                assert project.run(day=ONE, instance=instance).succeeded
+        assert project.run(day=TWO, instance=instance).failed
+        [failed] = instance.get_runs(dg.RunsFilter(statuses=[dg.DagsterRunStatus.FAILURE]))
+        assert failed.tags["dagster/will_retry"] == "false"
+
+
+def test_what_may_help_is_left_to_the_instance_s_run_retries(project: Project, group: Sandbox) -> None:
+    project.seen({ONE: ["1", "2"]})
+    group.faults.add(Fault(kind="status", status=500, method="PUT", path="/members/2$", times=1))
+    attempts = project.attempt(day=ONE)
+    assert attempts.again().retried
+    run = project.instance.get_run_by_id(attempts.run_id)
+    assert run is not None and RUN_RETRIES not in run.tags
 
 
 def test_an_unset_secret_fails_only_the_run_that_needs_it(

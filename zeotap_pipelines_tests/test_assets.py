@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from typing import Any
+
 import dagster as dg
 import pytest
 import yaml
@@ -50,6 +53,46 @@ def test_assets_are_called_grouped_and_described_by_what_was_declared(project: P
         assert {check.name for check in graph.get_check_keys_for_assets({node.key})} == checks.keys()
 
 
+def test_every_asset_names_its_document_its_owners_and_its_tags(project: Project) -> None:
+    project.change("people", ("source:", "owners: [ada@example.com]\n  source:"))
+    project.change("people_to_group", ("mode: mirror", "mode: mirror\n  owners: [team:crm]"))
+    graph = project.load().resolve_asset_graph()
+    owned = {SNAPSHOT: "ada@example.com", DIFF: "team:crm", SYNC: "team:crm"}
+    for asset in CHAIN:
+        node = graph.get(dg.AssetKey(list(asset)))
+        assert list(node.owners) == [owned[asset]]
+        assert node.tags["zeotap/audience"] == "people"
+        [code] = node.metadata["dagster/code_references"].code_references
+        assert (code.file_path, code.line_number) == (str(project.file(asset[1])), 1)
+        assert node.metadata["declared"] == f"{project.file(asset[1]).relative_to(project.root)}:1"
+    assert graph.get(dg.AssetKey(list(SYNC))).tags["zeotap/mode"] == "mirror"
+
+
+def test_every_field_leads_back_to_the_columns_of_the_snapshot_that_it_is_made_of(
+    project: Project, group: Sandbox
+) -> None:
+    """Column by column, over the diff, to columns that the snapshot was recorded with."""
+    project.change("people", ("select distinct person", "select distinct person, 'x' as area, 7 as number"))
+    origin = 'template: "{area}-{number}-{person}"'
+    project.change("people_to_group", ("member_internal_id: person", f"member_internal_id: {{{origin}, trim: true}}"))
+    project.seen({ONE: ["1"]})
+    graph = project.load().resolve_asset_graph()
+    diff, sync = (graph.get(dg.AssetKey(list(asset))).metadata for asset in (DIFF, SYNC))
+    for metadata in diff, sync:
+        [column] = metadata["dagster/column_schema"].columns
+        assert (column.name, column.type, column.constraints.unique) == ("member_internal_id", "text", True)
+        assert column.description == "from '{area}-{number}-{person}' → trim"
+    assert {(*dep.asset_key.path, dep.column_name) for dep in lineage(sync)} == {(*DIFF, "member_internal_id")}
+    schema = project.run(SNAPSHOT, day=ONE).metadata(SNAPSHOT)["dagster/column_schema"]
+    recorded = {(*SNAPSHOT, column.name) for column in schema.columns}
+    assert {(*dep.asset_key.path, dep.column_name) for dep in lineage(diff)} == recorded
+
+
+def lineage(metadata: Mapping[str, Any]) -> Sequence[dg.TableColumnDep]:
+    deps: Sequence[dg.TableColumnDep] = metadata["dagster/column_lineage"].deps_by_column["member_internal_id"]
+    return deps
+
+
 def test_a_dry_run_sends_nothing_and_is_not_green(project: Project, group: Sandbox) -> None:
     project.seen({ONE: ["1", "2"]})
     run = project.run(day=ONE, dry_run=True)
@@ -64,7 +107,7 @@ def test_a_trial_sends_so_many_and_is_not_green(project: Project, group: Sandbox
     run = project.run(day=ONE, limit=1)
     assert run.succeeded and run.green() == []
     assert len(members(group)) == 1
-    assert (run.observed()[0]["asked"], run.observed()[0]["left"]) == (1, 2)
+    assert (run.observed()[0]["asked"], run.observed()[0]["not_asked"]) == (1, 2)
     assert project.run(SYNC, day=ONE).metadata()["asked"] == 2
 
 
@@ -99,6 +142,42 @@ def test_rejected_rows_leave_the_partition_green_with_a_failed_check(project: Pr
     assert "stranger" not in check.description + run.metadata()["reasons"]
     again = project.run(SYNC, day=ONE)
     assert "asked" in again.metadata() and not again.checks(SYNC)["everything_accepted"].passed
+
+
+def test_the_page_of_a_delivery_says_why_how_many_who_masked_and_what_to_do(project: Project, group: Sandbox) -> None:
+    strangers, slow = [f"stranger-{number}" for number in range(5)], "12345678"
+    project.seen({ONE: ["1", slow, *strangers]})
+    group.faults.add(Fault(kind="status", status=500, method="PUT", path=f"/members/{slow}$", times=1))
+    attempts = project.attempt(day=ONE)
+    [first] = [one for one in attempts.again().observed() if "reasons" in one]
+    rejected, deferred = sorted(cells(first["reasons"]), key=lambda row: row["fate"], reverse=True)
+    assert (rejected["fate"], rejected["rows"], rejected["such as"]) == ("rejected", "5", "st…0, st…1, st…2")
+    assert "member not found" in rejected["reason"] and "mend the row in the source" in rejected["what to do"]
+    assert (deferred["fate"], deferred["rows"], deferred["such as"]) == ("deferred", "1", "12…8")
+    assert "HTTP 500" in deferred["reason"] and "asks these rows again" in deferred["what to do"]
+    assert not any(person in str(first) for person in (slow, *strangers)), "a page names nobody"
+    second = attempts.again()
+    assert second.green() == [ONE] and "reasons" not in second.metadata()
+
+
+def test_what_dagster_plots_is_a_number_under_one_name_on_every_delivery(project: Project, group: Sandbox) -> None:
+    project.seen({ONE: ["1", "2"], TWO: ["2", "3"]})
+    numbers = ("audience", "entered", "changed", "left", "accepted", "rejected", "deferred", "in_doubt", "seconds")
+    plotted = (*numbers, "rows_per_second", "completion", "not_asked", "withheld", "told")
+    assert project.run(day=ONE).succeeded
+    run = project.run(day=TWO)
+    found = run.metadata()
+    assert all(type(found[name]) in (int, float) for name in plotted)
+    assert [found[name] for name in ("audience", "entered", "left", "told", "accepted")] == [2, 1, 1, 2, 2]
+    assert {name: run.metadata(DIFF)[name] for name in ("audience", "entered", "left")} == {
+        name: found[name] for name in ("audience", "entered", "left")
+    }
+
+
+def cells(table: str) -> list[dict[str, str]]:
+    """Return the rows of a table in Markdown, by its header."""
+    header, _, *lines = [[cell.strip() for cell in line.strip("|").split(" | ")] for line in table.splitlines()]
+    return [dict(zip(header, line, strict=True)) for line in lines]
 
 
 def test_a_retry_keeps_the_snapshot_and_a_new_run_replaces_it(project: Project) -> None:

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from textwrap import dedent
+from typing import Any
 
 import pytest
 import yaml
+from dagster.components.scaffold.scaffold import get_scaffolder
+from jsonschema import Draft202012Validator
 
 import zeotap_pipelines
 from zeotap_pipelines import components
-from zeotap_pipelines.components.audience import _AudienceExample
 from zeotap_pipelines.components.declaration import DeclarationError
+from zeotap_pipelines.components.scaffolding import Example
 from zeotap_pipelines_tests.project import AUDIENCE, CONNECTION, GROUP_SYNC, WAREHOUSE, Project, environment
 
 SYNC, ATTRIBUTES = "people_to_group", AUDIENCE.split("\n", 1)[1]
@@ -257,11 +260,33 @@ def test_the_types_are_named_after_the_package() -> None:
     assert all(getattr(zeotap_pipelines, name) is getattr(components, name) for name in components.__all__)
 
 
-def test_the_commented_lines_of_an_audience_s_example_are_valid(project: Project) -> None:
-    example = dedent(_AudienceExample.text).format(type="zeotap_pipelines.Audience", name="example")
-    head, _, commented = example.partition("  # Each is on")
-    lines = [line.replace("# ", "", 1) for line in commented.splitlines()[1:]]
-    project.declare("example", "\n".join([head, *lines]))
+def uncommented(text: str, component: type[Any]) -> str:
+    """Return an example with every setting that it comments out in force; its prose stays commented."""
+    fields = "|".join(component.model().model_fields)
+    return re.sub(rf"^( +)# ((?:{fields}):.*|  +.*)$", r"\1\2", text, flags=re.M)
+
+
+@pytest.mark.parametrize("name", components.__all__)
+def test_the_example_of_every_type_is_complete_and_valid_with_and_without_what_it_comments_out(name: str) -> None:
+    """Complete: each attribute of the type stands in it, set or commented out, and most of them with what they mean."""
+    component, kind = getattr(components, name), f"zeotap_pipelines.{name}"
+    example = get_scaffolder(component)
+    assert isinstance(example, Example)
+    text = example.filled(kind, "example")
+    schema = Draft202012Validator(component.model().model_json_schema())
+    for document in text, uncommented(text, component):
+        loaded = yaml.safe_load(document)
+        assert (loaded["type"], loaded["attributes"]["name"]) == (kind, "example")
+        assert not list(schema.iter_errors(loaded["attributes"]))
+    assert set(loaded["attributes"]) == set(component.model().model_fields)
+    assert all(len(line) <= 120 and "null" not in line for line in text.splitlines())
+
+
+def test_all_that_an_audience_s_example_comments_out_loads(project: Project) -> None:
+    example = get_scaffolder(components.Audience)
+    assert isinstance(example, Example)
+    text = example.filled("zeotap_pipelines.Audience", "example")
+    project.declare("example", uncommented(text, components.Audience))
     sensors = {sensor.name for sensor in project.load().get_repository_def().sensor_defs}
     assert sensors == {"example_watch", "default_automation_condition_sensor", "going_on"}
     assert [one.name for one in project.load().get_repository_def().schedule_defs] == ["example_schedule"]
@@ -297,7 +322,7 @@ def test_dagster_s_own_commands_know_the_types_and_find_the_mistakes(project: Pr
     status, said = tool("list", "components", "--package", "zeotap_pipelines")
     assert status == 0 and all(f"zeotap_pipelines.{name}" in said for name in components.__all__)
 
-    for name in sorted(set(components.__all__) & {"Audience", "KognitivGroupSync", "Notifier"}):
+    for name in sorted(set(components.__all__) & {"Audience", "KognitivGroupSync", "MoEngageConnection", "Notifier"}):
         status, said = tool("scaffold", "defs", f"zeotap_pipelines.{name}", f"my_{name.lower()}")
         assert status == 0, said
         assert (

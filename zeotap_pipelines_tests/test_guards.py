@@ -131,6 +131,44 @@ def test_unusual_additions_are_stopped(tmp_path: Path) -> None:
         world.deliver(MANY, day(1))
 
 
+@pytest.mark.parametrize(
+    ("guard", "guards", "fine", "much", "too_much"),
+    [
+        ("removed_share", Guards(), range(15), range(30), range(31)),
+        ("removed_share", Guards(max_removed_percent=10), range(5), range(10), range(11)),
+        ("removed_number", Guards(max_removed_percent=100, max_removed=4), range(2), range(4), range(5)),
+        ("added_share", Guards(max_added_percent=20), range(100, 110), range(100, 120), range(100, 121)),
+    ],
+)
+def test_a_guard_warns_from_half_of_what_it_allows_on_and_stops_above_it(
+    tmp_path: Path, guard: str, guards: Guards, fine: range, much: range, too_much: range
+) -> None:
+    """The ranges are who comes or goes: of a hundred members, whoever is named and there goes, and who isn't comes."""
+    world, members = World(tmp_path, guards=guards), [str(number) for number in range(100)]
+    world.deliver(members)
+    for changed, level in (fine, None), (much, Level.WARN), (too_much, Level.STOP):
+        moved = {str(number) for number in changed}
+        world.take(sorted(moved ^ set(members)), day(1))
+        assert guards_of(world.plan(day(1))).get(guard) is level, (changed, level)
+
+
+def test_a_target_that_more_than_doubles_deserves_a_warning_where_nothing_is_said_of_additions(tmp_path: Path) -> None:
+    world, members = World(tmp_path, guards=Guards()), [str(number) for number in range(100)]
+    world.deliver(members)
+    for come, says in (100, None), (101, Level.WARN):
+        world.take([str(number) for number in range(100 + come)], day(1))
+        assert guards_of(world.plan(day(1))).get("added_share") is says
+    assert world.carry_out(day(1)).complete, "a warning holds nothing up"
+
+
+def test_a_snapshot_of_half_its_age_deserves_a_warning(tmp_path: Path) -> None:
+    world = World(tmp_path, guards=Guards(stale_after_hours=24))
+    world.take(["1"])
+    for hours, level in (12, None), (1, Level.WARN), (12, Level.STOP):
+        world.clock.pass_(hours * 3600)
+        assert guards_of(world.plan()).get("stale_source") is level
+
+
 def test_a_snapshot_that_grew_old_after_the_plan_was_made_is_stopped(tmp_path: Path) -> None:
     world = World(tmp_path, guards=Guards(stale_after_hours=24))
     world.take(["1"])

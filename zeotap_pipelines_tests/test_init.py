@@ -39,7 +39,7 @@ def test_a_new_project_is_checked_planned_and_delivered_at_once(
         monkeypatch.setenv("KOGNITIV_BASE_URL", f"{address}/kognitiv")
         assert members(group) == set()
         trial = json.loads(said(capsys, "sync", "members_to_kognitiv", "--limit", "2", "--json", *here))
-        assert (trial["asked"], trial["left"]) == (2, 5)
+        assert (trial["asked"], trial["not_asked"]) == (2, 5)
         assert "accepted: 5" in said(capsys, "sync", "members_to_kognitiv", *here)
     assert members(group) == ACTIVE
     assert "is not empty" in said(capsys, "init", str(folder), status=1)

@@ -109,7 +109,7 @@ def test_a_trial_of_rows_is_not_green_and_says_what_is_left(project: Project, gr
     plan = project.run(day=ONE, dry_run=True).metadata(DIFF)["plan"]
     run = project.run(SYNC, day=ONE, only=[f"{plan[:8]}-1"])
     assert run.succeeded and run.green() == []
-    assert (run.observed()[0]["asked"], run.observed()[0]["left"]) == (1, 2)
+    assert (run.observed()[0]["asked"], run.observed()[0]["not_asked"]) == (1, 2)
     assert members(group) == {"2"}
     assert project.run(SYNC, day=ONE).green() == [ONE] and members(group) == {"1", "2", "3"}
 

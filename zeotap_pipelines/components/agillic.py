@@ -15,7 +15,27 @@ from .crowdtwist import Stream
 from .scaffolding import Example
 from .sync import Sync, mapping_of, mode_of
 
-AgillicConnection = declared(Agillic)
+
+class _ConnectionExample(Example):
+    text = """\
+        type: {type}
+        attributes:
+          # Letters, digits and underscores; syncs name it as their connection.
+          name: {name}
+          # What was delivered is remembered under this name for ever, whatever the address and the keys.
+          account: main
+          # Production and staging are two accounts.
+          base_url: https://api-eu1.agillic.net
+          # Integration > API Settings.
+          developer_key: my-developer-key
+          # The name of an environment variable, read when a run needs it.
+          developer_secret: AGILLIC_DEVELOPER_SECRET
+          # As the contract counts them: five calls a day for each.
+          unique_active_recipients: 50000
+        """
+
+
+AgillicConnection = dg.scaffold_with(_ConnectionExample)(declared(Agillic))
 
 IdField = Annotated[str, dg.Resolver.default(description="The Person Data field that identifies recipients")]
 DateFormat = Annotated[str, dg.Resolver.default(description="How this Agillic instance writes dates")]

@@ -91,7 +91,9 @@ class Audience(Declaration):
     end: Annotated[
         str | None, dg.Resolver.default(description="Where the partitions end, if they do; not part of them")
     ] = None
-    timezone: str = "UTC"
+    timezone: Annotated[
+        str, dg.Resolver.default(description="Whose clock cuts the partitions, such as Europe/Vienna")
+    ] = "UTC"
     history: Annotated[
         Literal["as_of", "current"],
         dg.Resolver.default(
@@ -111,7 +113,7 @@ class Audience(Declaration):
     freshness: Annotated[
         Freshness | None, dg.Resolver.default(description="How long ago it may have been delivered")
     ] = None
-    description: str | None = None
+    description: Annotated[str | None, dg.Resolver.default(description="What the assets' pages say first")] = None
     owners: Annotated[list[str], dg.Resolver.default(description="E-mail addresses or team:name")] = []
 
     _root: Path = PrivateAttr(default=Path())

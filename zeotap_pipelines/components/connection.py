@@ -26,6 +26,7 @@ from ..destinations.base import Connection, Limits
 from ..engines.duckdb import opened
 from ..errors import FixConnection
 from .declaration import Declaration, DeclarationError, catalog, message, place, reason
+from .scaffolding import Example
 
 VARIABLE = "^[A-Z_][A-Z0-9_]*$"
 
@@ -186,6 +187,18 @@ class WarehouseResource(DuckDBResource):
             yield connection
 
 
+class _WarehouseExample(Example):
+    text = """\
+        type: {type}
+        attributes:
+          # Letters, digits and underscores; audiences name it as their source.
+          name: {name}
+          # Relative to the project's root.
+          database: warehouse.duckdb
+        """
+
+
+@dg.scaffold_with(_WarehouseExample)
 class DuckDBWarehouse(Reachable):
     """A DuckDB database that audiences are queried from, opened read-only and only while a query runs."""
 

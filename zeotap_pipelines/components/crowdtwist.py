@@ -12,7 +12,25 @@ from .connection import ConnectionDeclaration, declared
 from .scaffolding import Example
 from .sync import Sync, mapping_of, mode_of
 
-CrowdTwistConnection = declared(CrowdTwist)
+
+class _ConnectionExample(Example):
+    text = """\
+        type: {type}
+        attributes:
+          # Letters, digits and underscores; syncs name it as their connection.
+          name: {name}
+          # What was delivered is remembered under this name for ever, whatever the address and the keys.
+          account: main
+          base_url: https://api123.crowdtwist.com
+          # api_key, with the name of the variable as api_key; or hmac, with a key pair.
+          authentication: hmac
+          public_key: my-public-key
+          # The name of an environment variable, read when a run needs it.
+          private_key: CROWDTWIST_PRIVATE_KEY
+        """
+
+
+CrowdTwistConnection = dg.scaffold_with(_ConnectionExample)(declared(CrowdTwist))
 
 Stream = Annotated[
     str,

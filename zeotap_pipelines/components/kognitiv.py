@@ -11,7 +11,25 @@ from .connection import ConnectionDeclaration, declared
 from .scaffolding import Example
 from .sync import Sync, mapping_of, mode_of
 
-KognitivConnection = declared(Kognitiv)
+
+class _ConnectionExample(Example):
+    text = """\
+        type: {type}
+        attributes:
+          # Letters, digits and underscores; syncs name it as their connection.
+          name: {name}
+          # What was delivered is remembered under this name for ever, whatever the address and the keys.
+          account: main
+          # us, ca, aus, or an address.
+          base_url: us
+          # Settings > API Security Tokens.
+          client_id: my-client-id
+          # The name of an environment variable, read when a run needs it.
+          client_secret: KOGNITIV_CLIENT_SECRET
+        """
+
+
+KognitivConnection = dg.scaffold_with(_ConnectionExample)(declared(Kognitiv))
 
 
 class _Example(Example):
@@ -29,8 +47,6 @@ class _Example(Example):
           mapping:
             # Kognitiv's internal member id, not an e-mail address.
             member_internal_id: customer_id
-          guards:
-            max_removed_percent: 30
         """
 
 

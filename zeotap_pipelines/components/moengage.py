@@ -11,7 +11,24 @@ from .connection import ConnectionDeclaration, declared
 from .scaffolding import Example
 from .sync import Sync, mapping_of, mode_of
 
-MoEngageConnection = declared(MoEngage)
+
+class _ConnectionExample(Example):
+    text = """\
+        type: {type}
+        attributes:
+          # Letters, digits and underscores; syncs name it as their connection.
+          name: {name}
+          # What was delivered is remembered under this name for ever, whatever the address and the keys.
+          account: main
+          # The data center is in the address.
+          base_url: https://api-01.moengage.com
+          app_id: MYAPPID
+          # The name of an environment variable, read when a run needs it.
+          secret_key: MOENGAGE_SECRET_KEY
+        """
+
+
+MoEngageConnection = dg.scaffold_with(_ConnectionExample)(declared(MoEngage))
 
 SYNC_TYPES = ["periodic", "one_time"]
 

@@ -101,7 +101,9 @@ class Sync(Declaration):
     connection: Annotated[str, dg.Resolver.default(description="Name of a connection")]
     mapping: Mapping
     mode: str
-    guards: GuardSettings = GuardSettings()
+    guards: Annotated[GuardSettings, dg.Resolver.default(description="What stops a plan before the first request")] = (
+        GuardSettings()
+    )
     reassert_after_hours: Annotated[
         float | None, dg.Resolver.default(description="Tell members again that were told so many hours ago")
     ] = None
@@ -118,7 +120,7 @@ class Sync(Declaration):
     deliver_between: Annotated[
         DeliveryHours | None, dg.Resolver.default(description="The hours within which it may send; unset: any")
     ] = None
-    description: str | None = None
+    description: Annotated[str | None, dg.Resolver.default(description="What the assets' pages say first")] = None
     owners: Annotated[list[str], dg.Resolver.default(description="E-mail addresses or team:name")] = []
 
     @abstractmethod
