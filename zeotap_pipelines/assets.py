@@ -90,7 +90,7 @@ def diff_asset(
         metadata={"target": str(definition.address), "declared": declared.place(), **lineage.of_diff(definition)},
         deps=[dg.AssetKey(["snapshots", audience.name])],
         kinds={"duckdb", "diff"},
-        description=observability.describe_sync(definition, "What would be sent:", declared.description),
+        description=observability.describe_sync(definition, "Says what would be sent of", declared.description),
         automation_condition=following(audience, declared),
     )
     checks = [

@@ -41,7 +41,7 @@ def sync_asset(
         metadata={"target": str(definition.address), "declared": declared.place(), **lineage.of_sync(definition)},
         deps=[dg.AssetKey(["diffs", declared.name])],
         kinds={definition.target.service},
-        description=observability.describe_sync(definition, "Sends it:", declared.description),
+        description=observability.describe_sync(definition, "Sends", declared.description),
         automation_condition=following(audience, declared),
         freshness_policy=audience.freshness_policy() if declared.automatic else None,
     )

@@ -53,12 +53,12 @@ class Found:
     def __bool__(self) -> bool:
         return bool(self.snapshots or self.plans or self.outcomes or self.ledgers)
 
+    def rows(self) -> dict[str, int]:
+        """Return the number of rows by the kind of file that holds them."""
+        return {name: sum(getattr(self, name).values()) for name in ("snapshots", "plans", "outcomes", "ledgers")}
+
     def __str__(self) -> str:
-        parts = []
-        for name in ("snapshots", "plans", "outcomes", "ledgers"):
-            files = getattr(self, name)
-            if files:
-                parts.append(f"{sum(files.values()):,} rows of {len(files):,} {name}")
+        parts = [f"{rows:,} rows of {len(getattr(self, name)):,} {name}" for name, rows in self.rows().items() if rows]
         return ", ".join(parts) or "nothing"
 
 

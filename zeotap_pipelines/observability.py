@@ -12,15 +12,15 @@ import dagster as dg
 from .agreement import agreement
 from .delivery import superseded
 from .destinations.base import Limits
-from .engines.duckdb import memory, rows
+from .engines.duckdb import rows
 from .errors import RepairState
 from .ledger import Ledger
 from .limits import per_minute
 from .model import Change, Fate, Partition, Verb
-from .naming import literal, masked
+from .naming import filename, literal
 from .outcome_page import outcome_files, reasons_table
 from .plan import Level, Plan, load
-from .plan_page import changed_fields, fields_table, last_plans, plans_table
+from .plan_page import changed_fields, fields_table, last_plans, operations_table, plans_table
 from .snapshot import Snapshot
 from .state import State
 from .trip import Approval, Summary
@@ -91,29 +91,31 @@ def of_snapshot(taken: Snapshot) -> dict[str, Any]:
 def of_plan(plan: Plan, sync: core.Sync, limits: Limits, state: State) -> dict[str, Any]:
     """Return a plan's metadata: what would be sent, and what that costs."""
     calls = predicted_calls(plan, sync)
+    # What is read comes first, what is plotted after it.
     metadata: dict[str, Any] = {
         "plan": plan.id,
+        "operations": dg.MetadataValue.md(operations_table(plan, state)),
+    }
+    if plan.verdicts:
+        verdicts = [f"- **{v.level.value}** {v.guard}: {v.message}" for v in plan.verdicts]
+        metadata["guards"] = dg.MetadataValue.md("\n".join(verdicts))
+    if fields := fields_table(changed_fields(plan, sync, state), plan):
+        metadata["changed_fields"] = dg.MetadataValue.md(fields)
+    metadata |= {
         "dagster/row_count": plan.operations,
         "audience": plan.audience,
         "told": plan.told,
         **{change.value: plan.count(change) for change in Change},
         "predicted_calls": calls,
-        "set_aside": sum(plan.set_aside.values()),
-        "refused_before": plan.refused_before,
-        "operations": dg.MetadataValue.md(_operations(plan, sync, state)),
-        "file": dg.MetadataValue.path(str(plan.file(state))),
     }
     if minute := per_minute(limits):
         metadata["predicted_minutes"] = round(calls / minute, 2)
     if limits.per_day:
         metadata["share_of_daily_budget"] = round(calls / limits.per_day, 3)
-    if fields := fields_table(changed_fields(plan, sync, state), plan):
-        metadata["changed_fields"] = dg.MetadataValue.md(fields)
+    metadata |= {"set_aside": sum(plan.set_aside.values()), "refused_before": plan.refused_before}
     if before := plans_table(last_plans(plan, state)):
         metadata["last_plans"] = dg.MetadataValue.md(before)
-    if plan.verdicts:
-        verdicts = [f"- **{v.level.value}** {v.guard}: {v.message}" for v in plan.verdicts]
-        metadata["guards"] = dg.MetadataValue.md("\n".join(verdicts))
+    metadata["file"] = dg.MetadataValue.path(str(plan.file(state)))
     return metadata
 
 
@@ -144,21 +146,33 @@ def guard_results(plan: Plan, *, blocking: bool = True) -> Iterator[dg.AssetChec
 
     Where nothing would be sent anyway the guards warn and don't block.
     """
-    verdicts = {verdict.guard: verdict for verdict in plan.verdicts}
+    verdicts, numbers = {verdict.guard: verdict for verdict in plan.verdicts}, _judged(plan)
     for name in GUARDS:
-        verdict = verdicts.get(name)
+        verdict, metadata = verdicts.get(name), dict(numbers.get(name, {}))
         if verdict is None:
-            yield dg.AssetCheckResult(passed=True, check_name=name)
+            yield dg.AssetCheckResult(passed=True, check_name=name, metadata=metadata)
             continue
         stops = blocking and verdict.level is Level.STOP
         severity = dg.AssetCheckSeverity.ERROR if stops else dg.AssetCheckSeverity.WARN
         says = verdict.message
-        metadata = {}
         if verdict.level in (Level.STOP, Level.WITHHOLD):
             says += f". To send it all the same, approve plan {plan.id}: materialize syncs/{plan.sync} with `launchpad`"
             # A block of code by its indentation: "Copy" of the UI copies fences too, which are no YAML.
             metadata["launchpad"] = dg.MetadataValue.md(indent(approval_config(plan), "    "))
         yield dg.AssetCheckResult(passed=False, check_name=name, severity=severity, description=says, metadata=metadata)
+
+
+def _judged(plan: Plan) -> dict[str, dict[str, Any]]:
+    """Return the number that a guard looks at, for Dagster to plot: also where it passes."""
+    removed, told = plan.count(Verb.REMOVE), plan.told
+    shares = {"removed_share": removed, "added_share": plan.operations - removed}
+    return {
+        "empty_audience": {"audience": plan.audience},
+        **({name: {"percent": round(100 * count / told, 2)} for name, count in shares.items()} if told else {}),
+        "removed_number": {"removed": removed},
+        "set_aside": {"rows": sum(plan.set_aside.values())},
+        "null_keys": {"rows": plan.null_keys},
+    }
 
 
 def approval_config(plan: Plan) -> str:
@@ -179,8 +193,12 @@ def of_summary(summary: Summary, sync: core.Sync, state: State, run: str, approv
     files, plan = outcome_files(sync.name, summary, run, state), None
     with suppress(RepairState):  # What was delivered is told all the same.
         plan = load(state, sync.name, summary.partition, summary.plan)
-    metadata: dict[str, Any] = {
-        "plan": summary.plan,
+    metadata: dict[str, Any] = {"plan": summary.plan}
+    if reasons := reasons_table(summary, files):
+        metadata["reasons"] = dg.MetadataValue.md(reasons)
+    if summary.error:
+        metadata["ended_by"] = str(summary.error)
+    metadata |= {
         **({"audience": plan.audience, **{change.value: plan.count(change) for change in Change}} if plan else {}),
         "asked": summary.asked,
         "requests": summary.calls,
@@ -195,12 +213,8 @@ def of_summary(summary: Summary, sync: core.Sync, state: State, run: str, approv
         # Each attempt has a file of its own, and a large one several.
         pattern = files[0].with_name(f"{filename(run)}.*.parquet")
         metadata["outcomes"] = dg.MetadataValue.path(str(files[0] if len(files) == 1 else pattern))
-    if reasons := reasons_table(summary, files):
-        metadata["reasons"] = dg.MetadataValue.md(reasons)
     if sync.target.notes:
         metadata["notes"] = dg.MetadataValue.md("\n".join(f"- {note}" for note in sync.target.notes))
-    if summary.error:
-        metadata["ended_by"] = str(summary.error)
     if approval:
         metadata |= {"approved_by": approval.by, "approval_reason": approval.reason}
     return metadata
@@ -275,20 +289,3 @@ def outcome_results(
 
 def _severity(some: int, of: int) -> dg.AssetCheckSeverity:
     return dg.AssetCheckSeverity.ERROR if some > SERIOUS * of else dg.AssetCheckSeverity.WARN
-
-
-def _operations(plan: Plan, sync: core.Sync, state: State) -> str:
-    """Return a table of verbs with counts and the first and last rows: their keys masked, and the ids for `only`."""
-    if not plan.operations:
-        return "Nothing is owed."
-    query = f"""
-        SELECT verb, count(*), arg_min(key, "row"), min("row"), arg_max(key, "row"), max("row")
-        FROM read_parquet({literal(str(plan.file(state)))}) GROUP BY verb ORDER BY verb
-    """
-    with memory() as connection:
-        found = rows(connection, query)
-    lines = [
-        f"| {verb} | {count:,} | {masked(first)} `{plan.row_id(low)}` | {masked(last)} `{plan.row_id(high)}` |"
-        for verb, count, first, low, last, high in found
-    ]
-    return "| verb | rows | first | last |\n|---|---|---|---|\n" + "\n".join(lines)

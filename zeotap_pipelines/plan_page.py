@@ -1,4 +1,4 @@
-"""What a plan's page shows beside its counts: which fields changed, and how it compares with the plans before."""
+"""What a plan's page shows beside its counts: its verbs, which fields changed, and how earlier plans compare."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from . import comparison, rendering
 from .engines.duckdb import memory, rows
 from .ledger import Ledger
 from .model import Change, Verb
-from .naming import filename, literal
+from .naming import filename, literal, masked
 from .plan import Plan
 from .state import State
 from .sync import Sync
@@ -24,6 +24,23 @@ LAST = 5
 
 COMPARED = 100_000
 """So many changed rows are looked at for which fields changed; of more, the first ones."""
+
+
+def operations_table(plan: Plan, state: State) -> str:
+    """Return the verbs as a table: counts, and the first and last rows, their keys masked, with the ids for `only`."""
+    if not plan.operations:
+        return "Nothing is owed."
+    query = f"""
+        SELECT verb, count(*), arg_min(key, "row"), min("row"), arg_max(key, "row"), max("row")
+        FROM read_parquet({literal(str(plan.file(state)))}) GROUP BY verb ORDER BY verb
+    """
+    with memory() as connection:
+        found = rows(connection, query)
+    lines = [
+        f"| {verb} | {count:,} | {masked(first)} `{plan.row_id(low)}` | {masked(last)} `{plan.row_id(high)}` |"
+        for verb, count, first, low, last, high in found
+    ]
+    return "| verb | rows | first | last |\n|---|---|---|---|\n" + "\n".join(lines)
 
 
 def changed_fields(plan: Plan, sync: Sync, state: State) -> dict[str, int] | None:

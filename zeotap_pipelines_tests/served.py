@@ -95,7 +95,13 @@ class Served:
 
     def launch(self, job: str, *assets: Asset, day: str | None = None, config: Mapping[str, Any] | None = None) -> str:
         """Run a job, or *assets* for a day, until it is over, and return the run's id."""
-        run = self.client.submit_job_execution(
+        run = self.begin(job, *assets, day=day, config=config)
+        self.until(lambda: self.client.get_run_status(run) in OVER)
+        return run
+
+    def begin(self, job: str, *assets: Asset, day: str | None = None, config: Mapping[str, Any] | None = None) -> str:
+        """Launch a run and return its id at once."""
+        return self.client.submit_job_execution(
             job,
             repository_location_name=self.location,
             repository_name="__repository__",
@@ -103,8 +109,6 @@ class Served:
             tags={"dagster/partition": day} if day else None,
             asset_selection=[list(asset) for asset in assets] or None,
         )
-        self.until(lambda: self.client.get_run_status(run) in OVER)
-        return run
 
     def succeeded(self, run: str) -> bool:
         return self.client.get_run_status(run) is dg.DagsterRunStatus.SUCCESS

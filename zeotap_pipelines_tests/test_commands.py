@@ -195,6 +195,16 @@ def test_a_person_is_removed_at_the_service_and_erased_here(project: Project, gr
     assert "nothing that is kept here" in zeotap("forget", CANARY)
 
 
+def test_what_was_forgotten_can_be_read_by_a_program(project: Project, group: Sandbox, zeotap: Any) -> None:
+    project.seen({ONE: [CANARY, "2"]})
+    project.run(day=ONE)
+    said = json.loads(zeotap("forget", CANARY, "--remove-at-service", "--json"))
+    rows = {"snapshots": 1, "plans": 2, "outcomes": 2, "ledgers": 1}
+    assert said == {"removed": [GROUP], "held": [], "erased": rows}
+    nothing = json.loads(zeotap("forget", CANARY, "--json"))
+    assert nothing == {"removed": [], "held": [], "erased": dict.fromkeys(rows, 0)}
+
+
 def test_a_person_whom_a_service_still_holds_is_erased_only_with_a_word(
     credits: Project, group: Sandbox, zeotap: Any, tmp_path: Path
 ) -> None:
@@ -261,6 +271,15 @@ def test_every_job_does_what_its_command_does(credits: Project, group: Sandbox, 
 def test_whatever_names_no_person_is_a_job(project: Project) -> None:
     documented = set(re.findall(r"\| `([a-z_]+)` \|$", OPERATIONS.read_text(), flags=re.M))
     assert set(Office(project).jobs) == documented
+
+
+def test_every_command_that_lists_or_does_says_so_in_json_too() -> None:
+    """The page names them."""
+    [commands] = [action for action in parser()._actions if isinstance(action, argparse._SubParsersAction)]
+    able = {name for name, one in commands.choices.items() if "--json" in one._option_string_actions}
+    [sentence] = re.findall(r"`--json` prints .*?\.", OPERATIONS.read_text())
+    assert able == set(re.findall(r"`([a-z]+)`", sentence))
+    assert able >= {"plan", "sync", "status", "check", "doubts", "forget", "sandbox"}
 
 
 def test_every_command_and_option_is_documented_and_nothing_else_is() -> None:

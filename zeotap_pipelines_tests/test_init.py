@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from zeotap_pipelines.cli import main
 from zeotap_pipelines.sandbox import CLIENT_SECRET, Sandbox, running
 from zeotap_pipelines_tests.project import DAYS, Project, members
+from zeotap_pipelines_tests.sandbox.test_server import MEMBERS, authorised
 
 ACTIVE = {"100", "101", "102", "104", "105", "107", "108"}
 
@@ -43,6 +47,22 @@ def test_a_new_project_is_checked_planned_and_delivered_at_once(
         assert "accepted: 5" in said(capsys, "sync", "members_to_kognitiv", *here)
     assert members(group) == ACTIVE
     assert "is not empty" in said(capsys, "init", str(folder), status=1)
+
+
+def test_the_sandbox_says_as_json_where_it_is_and_keeps_what_it_holds(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "zeotap_pipelines.cli", "sandbox", "--port", "0", "--json"]
+    for before, member in (set(), "1"), ({"1"}, "2"):
+        with subprocess.Popen(
+            [*command, "--state", str(tmp_path / "held")], stdout=subprocess.PIPE, text=True
+        ) as sandbox:
+            assert sandbox.stdout is not None
+            address = json.loads(sandbox.stdout.readline())["address"]
+            [held] = httpx.get(f"{address}/_sandbox/state").json()["kognitiv"]["groups"]
+            assert set(held["members"]) == before
+            with authorised(address) as client:
+                assert client.put(f"{MEMBERS}/{member}").is_success
+            sandbox.terminate()
+            assert sandbox.wait(30) == 0
 
 
 def test_what_is_wrong_is_said_in_one_sentence(

@@ -1,4 +1,4 @@
-"""The command that begins a project of one's own around the package: init."""
+"""The commands that begin a project of one's own around the package: init, and sandbox for it to speak to."""
 
 from __future__ import annotations
 
@@ -101,11 +101,24 @@ PORT = 8765
 
 
 def add(parsers: Any) -> None:
-    """Add the command."""
+    """Add the commands."""
     says = "make a new project around the package, which runs against the sandbox at once"
     init = parsers.add_parser("init", help=says, description=says)
     init.add_argument("folder", type=Path, metavar="DIR", help="a folder that is empty, or is not there yet")
     init.set_defaults(run=_init)
+    says = "the four services as they are documented, on this machine, until it is stopped"
+    sandbox = parsers.add_parser("sandbox", help=says, description=says)
+    sandbox.add_argument("--port", type=int, default=PORT, help=f"0 takes a free one (default: {PORT})")
+    sandbox.add_argument("--state", type=Path, metavar="DIR", help="keep what the services hold (default: in memory)")
+    sandbox.add_argument("--json", action="store_true", help="say the address as JSON")
+    sandbox.set_defaults(run=_sandbox)
+
+
+def _sandbox(chosen: argparse.Namespace) -> int:
+    from ..sandbox.server import serve
+
+    ready = '{"address": "{address}"}' if chosen.json else "the services' sandbox: {address}"
+    return serve("127.0.0.1", chosen.port, ready, state=chosen.state)
 
 
 def _init(chosen: argparse.Namespace) -> int:
@@ -123,7 +136,7 @@ def _init(chosen: argparse.Namespace) -> int:
     from ..sandbox import CLIENT_SECRET
 
     print(f"{folder} is a project. In it, against the sandbox:\n")
-    print(f"  python -m zeotap_pipelines.sandbox --port {PORT} &")
+    print("  zeotap sandbox &")
     print(f"  export KOGNITIV_CLIENT_SECRET={CLIENT_SECRET}")
     print("  zeotap check && zeotap plan members_to_kognitiv && zeotap sync members_to_kognitiv")
     print("  dagster dev")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 from typing import Any
 
 from .. import forget as forgetting
@@ -19,7 +20,7 @@ from . import place
 
 def add(parsers: Any) -> None:
     """Add the command."""
-    forget = place.command(parsers, "forget", "erase a person from everything that is kept here")
+    forget = place.command(parsers, "forget", "erase a person from everything that is kept here", listing=True)
     forget.add_argument("key", metavar="KEY", help="an identity's value")
     forget.add_argument("--identity", metavar="FIELD", help="only as a value of this destination field or column")
     forget.add_argument(
@@ -39,23 +40,35 @@ def _forget(chosen: argparse.Namespace) -> int:
     with forgetting.everybody_silent(state, syncs, run=run):
         found = forgetting.find(state, [*syncs, *others], who)
         if not found:
-            print(f"nothing that is kept here is about {chosen.key}")
+            _say(chosen, f"nothing that is kept here is about {chosen.key}", [], [], found)
             return 0
-        left = dict(found.held)
+        left, removed_at = dict(found.held), []
         if chosen.remove_at_service:
             for sync in syncs:
                 if sync.address in left and removable(sync):
                     trip = Trip(state, declared.to(sync.address), run)
                     unfinished(remove(sync, found.keys[sync.address], trip), str(sync.address))
-                    print(f"removed at {sync.address}")
+                    removed_at.append(sync.address)
+                    if not chosen.json:
+                        print(f"removed at {sync.address}")
                     del left[sync.address]
         if left and not chosen.yes:
             raise FixDeclaration(_still_held(left, syncs, found))
-        for address in left:
-            print(f"still held: {address}; nobody will remove it from there any more")
-        removed = forgetting.erase(state, [*syncs, *others], who, now=place.now())
-    print(f"erased {removed}")
+        erased = forgetting.erase(state, [*syncs, *others], who, now=place.now())
+    _say(chosen, f"erased {erased}", removed_at, list(left), erased)
     return 0
+
+
+def _say(
+    chosen: argparse.Namespace, said: str, removed: list[Address], left: list[Address], erased: forgetting.Found
+) -> None:
+    """Print where the person is *left*, and what was *erased* here; as JSON also where it was *removed*."""
+    if chosen.json:
+        print(json.dumps({"removed": list(map(str, removed)), "held": list(map(str, left)), "erased": erased.rows()}))
+        return
+    for address in left:
+        print(f"still held: {address}; nobody will remove it from there any more")
+    print(said)
 
 
 def _still_held(left: dict[Address, int], syncs: list[Sync], found: forgetting.Found) -> str:

@@ -94,20 +94,28 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--attached", action="store_true", help="end when standard input is closed: with who started it"
     )
     chosen = parser.parse_args(arguments)
+    ready = "sandbox ready at {address}"
+    return serve(chosen.host, chosen.port, ready, state=chosen.state, faults=chosen.faults, attached=chosen.attached)
+
+
+def serve(
+    host: str, port: int, ready: str, *, state: Path | None = None, faults: Path | None = None, attached: bool = False
+) -> int:
+    """Serve until SIGTERM or SIGINT, and return the exit status; *ready*, with the address, is said once it is."""
     # Both interrupt: a shell that starts this in the background has SIGINT ignored unless it is asked for.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, signal.default_int_handler)
     try:
-        if chosen.state is not None:
-            chosen.state.mkdir(parents=True, exist_ok=True)
+        if state is not None:
+            state.mkdir(parents=True, exist_ok=True)
         # Somebody waits: tasks take one question less than in tests.
         quick = AgillicSettings(task_polls=1)
-        with Sandbox(None if chosen.state is None else chosen.state / STATE_FILE, agillic=quick) as sandbox:
-            if chosen.faults is not None:
-                sandbox.faults.load(json.loads(chosen.faults.read_text("utf-8")))
-            with running(sandbox, host=chosen.host, port=chosen.port) as address:
-                print(f"sandbox ready at {address}", flush=True)
-                if chosen.attached:
+        with Sandbox(None if state is None else state / STATE_FILE, agillic=quick) as sandbox:
+            if faults is not None:
+                sandbox.faults.load(json.loads(faults.read_text("utf-8")))
+            with running(sandbox, host=host, port=port) as address:
+                print(ready.replace("{address}", address), flush=True)
+                if attached:
                     sys.stdin.read()
                 else:
                     threading.Event().wait()

@@ -11,7 +11,7 @@ from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 ARTEFACTS = Path(__file__).resolve().parents[2] / "artefacts"
 MISSING = "chromium is missing: apt-get install -y --no-install-recommends chromium fonts-liberation"
@@ -28,6 +28,8 @@ FLAGS = [
     "--disable-sync",
 ]
 ELSEWHERE = re.compile(r"^(https?|wss?)://(?!127\.0\.0\.1|localhost|\[::1\])")
+
+expect.set_options(timeout=60_000)  # The machine does other things too.
 
 failed = pytest.StashKey[bool]()
 

@@ -41,6 +41,11 @@ class Stage:
         found: dict[str, Any] = httpx.get(f"{self.sandbox}/_sandbox/state", timeout=60).json()
         return found
 
+    def faulty(self, fault: dict[str, Any], service: str = "kognitiv") -> None:
+        """Let a service behave as *fault* says."""
+        faults = [{**fault, "service": service}]
+        httpx.post(f"{self.sandbox}/_sandbox/faults", json=faults).raise_for_status()
+
     def members(self) -> set[str]:
         """Return who is in the group at Kognitiv."""
         return {member for group in self.held()["kognitiv"]["groups"] for member in group["members"]}

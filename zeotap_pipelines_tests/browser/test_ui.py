@@ -7,18 +7,20 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import httpx
+import duckdb
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
 from zeotap_pipelines.observability import OUTCOMES
-from zeotap_pipelines_tests.browser.stage import Stage, developing
+from zeotap_pipelines_tests.browser.stage import Stage, chain, developing
+from zeotap_pipelines_tests.served import ASSETS
 
 # Of Dagster's own client.
 pytestmark = pytest.mark.filterwarnings("ignore:Using variable_values:DeprecationWarning")
 
 AUDIENCE, SYNC, DAY = "active_members", "active_members_to_kognitiv", "1997-01-01"
-MONTH_END, SHRUNKEN, NEWEST = "1997-01-31", "1997-06-30", "1998-06-30"
+MONTH_END, WATCHED, SHRUNKEN, NEWEST = "1997-01-31", "1997-02-14", "1997-06-30", "1998-06-30"
+ASKED = re.compile(r"\d+ of \d+ rows asked, \d+ a second, about \d+ s left")
 STARTED_BY = "zeotap/started_by"
 CHAIN = "view=lineage&lineageScope=upstream&lineageDepth=5"
 START, RUN = 60_000, 90_000
@@ -41,6 +43,7 @@ def test_the_graph_shows_the_chain_in_its_groups(page: Page, stage: Stage, scree
     graph = page.locator("foreignObject")
     for group in ("audiences", "kognitiv"):
         expect(graph.get_by_text(group, exact=True)).to_be_visible(timeout=START)
+    expect(graph.get_by_text("fetching statuses")).to_have_count(0, timeout=START)
     screenshot("ui-graph")
     page.goto(f"{stage.ui}/assets/syncs/{SYNC}?{CHAIN}")
     expect(graph.get_by_text(SYNC, exact=True).filter(visible=True)).to_have_count(2, timeout=START)
@@ -56,12 +59,14 @@ def test_an_asset_s_page_says_what_goes_where(page: Page, stage: Stage, screensh
     expect(page.get_by_text("Customers with a purchase in the 90 days up to the partition's day.")).to_be_visible()
     expect(page.get_by_text("group by customer_id")).to_be_visible()
     screenshot("ui-snapshot")
-    for kind, says in ("diffs", "What would be sent:"), ("syncs", "Sends it:"):
+    for kind, says in ("diffs", "Says what would be sent of audience"), ("syncs", "Sends audience"):
         opened(page, stage, f"{kind}/{SYNC}")
         expect(page.get_by_text(says)).to_be_visible()
         for text in ("ACTIVE-90D", "mirror", "member_internal_id"):
             expect(page.get_by_text(text, exact=True).first).to_be_visible()
         expect(page.get_by_text("kognitiv/demo/promotional_member_group/ACTIVE-90D")).to_be_visible()
+        expect(page.get_by_text("Open defs.yaml in editor")).to_be_visible()
+        expect(page.get_by_text("from customer_id")).to_be_visible()  # The column of the destination's field.
         screenshot(f"ui-{kind}")
 
 
@@ -124,6 +129,42 @@ def test_a_month_that_is_backfilled_by_clicks_is_one_run_to_its_last_day(
     screenshot("ui-outcomes")
 
 
+def test_a_slow_delivery_is_watched_while_it_runs_and_its_outcomes_are_opened(
+    page: Page, stage: Stage, screenshot: Callable[[str], Path]
+) -> None:
+    before, wanted = stage.members(), stage.audience(WATCHED)
+    stranger = sorted(wanted - before)[0]
+    stage.faulty({"kind": "delay", "path": "/members/", "seconds": 0.5, "times": len(wanted ^ before)})
+    stage.faulty({"kind": "status", "status": 400, "method": "PUT", "path": f"/members/{stranger}$", "times": 1})
+    run = stage.served.begin(ASSETS, *chain(AUDIENCE, SYNC), day=WATCHED)
+
+    page.goto(f"{stage.ui}/runs/{run}?logs=query%3Asyncs__{SYNC}")
+    expect(page.get_by_text(ASKED).first).to_be_visible(timeout=RUN)
+    assert stage.members() not in (before, wanted), "it is watched while it runs"
+    screenshot("ui-progress")
+    page.goto(f"{stage.ui}/assets/syncs/{SYNC}?view=events")
+    page.get_by_text("Observed").first.click(timeout=START)
+    for figure in ("done", "of", "rows_per_second", "seconds_left"):
+        expect(page.get_by_role("cell", name=figure, exact=True)).to_be_visible(timeout=START)
+    screenshot("ui-progress-figures")
+    assert not idle(stage), "the figures are read before it has ended"
+
+    stage.served.until(lambda: idle(stage))
+    assert stage.served.succeeded(run) and stage.members() == wanted - {stranger}
+    page.goto(f"{stage.ui}/assets/syncs/{SYNC}?view=partitions&partition={WATCHED}")
+    reasons = page.get_by_role("row").filter(has=page.get_by_role("cell", name="reasons", exact=True))
+    for said in ("rejected", "mend the row in the source", "HTTP 400"):
+        expect(reasons.get_by_text(said).first).to_be_visible(timeout=START)
+    expect(reasons.get_by_text(stranger, exact=True)).to_have_count(0)
+    screenshot("ui-reasons")
+    file = page.get_by_text(re.compile(r"/outcomes/.*\.parquet$")).first.inner_text()
+    asked = duckdb.sql("select key, fate from read_parquet(?) where fate <> 'accepted'", params=[file]).fetchall()
+    assert asked == [(stranger, "rejected")]
+    page.goto(f"{stage.ui}/assets/syncs/{SYNC}?view=checks&checkDetail=everything_accepted")
+    expect(page.get_by_text("1 rows are rejected")).to_be_visible(timeout=START)
+    screenshot("ui-rejected")
+
+
 def test_a_shrunken_audience_is_stopped_and_delivered_once_its_approval_is_pasted(
     page: Page, stage: Stage, screenshot: Callable[[str], Path]
 ) -> None:
@@ -171,8 +212,7 @@ def test_a_credit_in_doubt_is_given_once_a_job_says_that_it_did_not_happen(
     sync, day = "purchases_to_crowdtwist", "1997-01-02"
     [(points,)] = stage.query("select sum(floor(dollars))::int from purchases where purchased_on = ?::date", day)
     assert stage.served.succeeded(stage.deliver("members", "members_to_crowdtwist", day))
-    fault = {"kind": "reset_before", "service": "crowdtwist", "method": "POST", "path": "/activities", "times": 1}
-    httpx.post(f"{stage.sandbox}/_sandbox/faults", json=[fault]).raise_for_status()
+    stage.faulty({"kind": "reset_before", "method": "POST", "path": "/activities", "times": 1}, "crowdtwist")
     assert stage.served.succeeded(stage.deliver("purchases", sync, day))
     assert 0 < stage.held()["crowdtwist"]["points"] < points
 
