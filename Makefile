@@ -30,8 +30,8 @@ demo: $(STAMP) ## real audiences to all four services, checked against what they
 demo-full: $(STAMP) ## the same with a month of profiles, credits and tables, one request each
 	@$(BIN)/zeotap demo --purchases 31
 
-dev: $(STAMP) ## the Dagster UI and the sandbox together; prints the address
-	@$(BIN)/zeotap dev
+dev: $(STAMP) ## the Dagster UI and the sandbox together; prints the address (PORT=3001; 0 takes a free one)
+	@$(BIN)/zeotap dev $(if $(PORT),--port $(PORT))
 
 test: $(STAMP) ## ruff, mypy and every test
 	@$(PYTHON) -m ruff check

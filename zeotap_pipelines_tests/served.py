@@ -129,6 +129,17 @@ class Served:
         found = self.ask(query, key={"path": asset}, day=day).get("assetMaterializations")
         return entries(found[0]) if found else None
 
+    def observed(self, asset: Asset, day: str) -> dict[str, Any] | None:
+        """Return what was observed last of a day; None where nothing was."""
+        query = (
+            """query($key: AssetKeyInput!, $day: String!) { assetOrError(assetKey: $key) { ... on Asset {
+                assetObservations(partitions: [$day], limit: 1) { """
+            + ENTRIES
+            + "} } } }"
+        )
+        found = self.ask(query, key={"path": asset}, day=day).get("assetObservations")
+        return entries(found[0]) if found else None
+
     def check(self, asset: Asset, name: str, day: str) -> dict[str, Any]:
         """Return the newest evaluation of a check for a day."""
         query = (

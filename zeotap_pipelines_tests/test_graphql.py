@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -10,7 +11,7 @@ import yaml
 
 from zeotap_pipelines.sandbox import CROWDTWIST_API_KEY, Fault, Sandbox, running
 from zeotap_pipelines_tests.project import AUDIENCE, CONNECTION, GROUP_SYNC, WAREHOUSE, Project, environment
-from zeotap_pipelines_tests.served import ASSETS, Asset, Served, serving
+from zeotap_pipelines_tests.served import ASSETS, OVER, Asset, Served, serving
 from zeotap_pipelines_tests.test_commands import CREDITS, CROWDTWIST
 
 pytestmark = [
@@ -28,12 +29,21 @@ SEEN = {
     NEWEST: {"1", "2"},
 }
 SNAPSHOT = ("snapshots", "people")
-GROUPS = ("day", "guarded", "month")
+GROUPS = ("day", "guarded", "month", "slow")
 """Each flow has a sync and a group of its own, so that none needs another."""
 WATCHED = """\
   schedule: {cron: "* * * * *", enabled: false}
   watch: {row_count: seen, every: 1, enabled: false}
 """
+
+
+CADENCES = {
+    "hourly": ("2026-01-01-00:00", SEEN[ONE]),
+    "weekly": ("2026-01-04", set[str]().union(*(SEEN[day] for day in MONTH[3:10]))),
+    "monthly": ("2026-01-01", set[str]().union(*(SEEN[day] for day in MONTH))),
+    "none": (None, set[str]().union(*SEEN.values())),
+}
+"""Of each cadence other than daily a partition, and who was seen in it."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +70,12 @@ def group_sync(name: str, audience: str = "people") -> str:
     return text.replace("audience: people", f"audience: {audience}")
 
 
+def cut(audience: str, cadence: str) -> str:
+    """Return the audience cut in another way, and called so."""
+    text = audience.replace("name: people", f"name: {cadence}").replace("partitions: daily", f"partitions: {cadence}")
+    return re.sub(r'"(2026-0[13]-01)"', r'"\1-00:00"', text) if cadence == "hourly" else text
+
+
 @pytest.fixture(scope="module")
 def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
     root = tmp_path_factory.mktemp("served")
@@ -73,11 +89,13 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
         "credits": CREDITS,
         "watched_to_group": group_sync("watched_to_group", "watched"),
         **{name: group_sync(name) for name in GROUPS},
+        **{name: cut(ended, name) for name in CADENCES},
+        **{f"{name}_sync": group_sync(f"{name}_sync", name) for name in CADENCES},
     }
     project = Project(root, documents)
     project.seen(SEEN)
     with Sandbox() as sandbox, running(sandbox) as address:
-        for name in (*GROUPS, "watched_to_group"):
+        for name in (*GROUPS, "watched_to_group", *(f"{name}_sync" for name in CADENCES)):
             sandbox.kognitiv.create_group(name)
         for person in SEEN[ONE]:
             sandbox.crowdtwist.put_user(email_address=f"{person}@example.com", first_name="A", last_name="B")
@@ -89,7 +107,11 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
 
 
 def test_the_graph_leads_from_the_audience_to_every_service(stage: Stage) -> None:
-    query = "{ assetNodes { assetKey { path } groupName kinds dependencyKeys { path } description } }"
+    query = """{ assetNodes { assetKey { path } groupName kinds dependencyKeys { path } description
+        metadataEntries { label ... on CodeReferencesMetadataEntry { codeReferences {
+            ... on LocalFileCodeReference { filePath lineNumber } } }
+        ... on TableColumnLineageMetadataEntry { lineage { columnName columnDeps { columnName assetKey { path } } } } }
+    } }"""
     nodes = {tuple(node["assetKey"]["path"]): node for node in stage.served.ask(query)}
     for sync, service in (*((name, "kognitiv") for name in GROUPS), ("people_to_credits", "crowdtwist")):
         snapshot, diff, last = chain(sync)
@@ -99,6 +121,11 @@ def test_the_graph_leads_from_the_audience_to_every_service(stage: Stage) -> Non
     assert nodes[SNAPSHOT]["groupName"] == "audiences" and not nodes[SNAPSHOT]["dependencyKeys"]
     assert "Who was seen on the day." in nodes[SNAPSHOT]["description"]
     assert "- `member_internal_id` ← `person`" in nodes["syncs", "day"]["description"]
+    said = {entry["label"]: entry for entry in nodes["diffs", "day"]["metadataEntries"]}
+    deps = [{"columnName": "person", "assetKey": {"path": list(SNAPSHOT)}}]
+    assert said["dagster/column_lineage"]["lineage"] == [{"columnName": "member_internal_id", "columnDeps": deps}]
+    [code] = said["dagster/code_references"]["codeReferences"]
+    assert code == {"filePath": str(stage.project.file("day")), "lineNumber": 1}
 
 
 def test_a_day_is_delivered_and_its_plan_and_outcome_can_be_read(stage: Stage) -> None:
@@ -114,6 +141,37 @@ def test_a_day_is_delivered_and_its_plan_and_outcome_can_be_read(stage: Stage) -
     assert outcome["outcomes"].endswith(".parquet")
     for check in ("everything_accepted", "nothing_in_doubt"):
         assert stage.served.check(("syncs", "day"), check, ONE)["success"]
+
+
+@pytest.mark.parametrize("cadence", CADENCES)
+def test_a_partition_of_every_cadence_is_shown_and_delivered(stage: Stage, cadence: str) -> None:
+    partition, seen = CADENCES[cadence]
+    query = (
+        """query($key: AssetKeyInput!) { assetNodeOrError(assetKey: $key) { ... on AssetNode { partitionKeys } } }"""
+    )
+    sync = ("syncs", f"{cadence}_sync")
+    keys = stage.served.ask(query, key={"path": sync})["partitionKeys"]
+    assert (partition in keys) if partition else keys == []
+    assets = [("snapshots", cadence), ("diffs", f"{cadence}_sync"), sync]
+    assert stage.served.succeeded(stage.served.launch(ASSETS, *assets, day=partition))
+    assert stage.members(f"{cadence}_sync") == seen
+
+
+def test_a_slow_delivery_is_watched_while_it_runs_and_its_outcomes_are_opened(stage: Stage) -> None:
+    served, faults, last = stage.served, stage.sandbox.faults, ("syncs", "slow")
+    faults.add(Fault(kind="delay", path="/slow/members/", seconds=6, times=3))
+    faults.add(Fault(kind="status", status=400, method="PUT", path="/slow/members/2$", times=1))
+    run = served.begin(ASSETS, *chain("slow"), day=ONE)
+    stand = served.until(lambda: served.observed(last, ONE))
+    assert 0 < stand["done"] < stand["of"] == 3 and stand["rows_per_second"] > 0 and stand["seconds_left"] > 0
+    assert stage.members("slow") < SEEN[ONE], "it is watched while it runs"
+    served.until(lambda: served.metadata(last, ONE))
+    served.until(lambda: served.client.get_run_status(run) in OVER)
+    assert served.succeeded(run) and stage.members("slow") == SEEN[ONE] - {"2"}
+    outcome = served.metadata(last, ONE)
+    assert outcome is not None and (outcome["accepted"], outcome["rejected"]) == (2, 1)
+    assert "| rejected | HTTP 400" in outcome["reasons"] and "mend the row in the source" in outcome["reasons"]
+    assert outcome["outcomes"].endswith(".parquet")
 
 
 def test_a_shrunken_audience_is_stopped_until_a_person_approves_the_plan(stage: Stage) -> None:
