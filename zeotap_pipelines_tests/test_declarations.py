@@ -329,6 +329,9 @@ def test_dagster_s_own_commands_know_the_types_and_find_the_mistakes(project: Pr
             yaml.safe_load(project.file(f"my_{name.lower()}").read_text())["attributes"]["name"] == f"my_{name.lower()}"
         )
     assert tool("check", "yaml")[0] == 0
+    assert tool("utils", "generate-component-schema")[0] == 0
+    schema = (project.root / ".dg" / "schema.json").read_text()
+    assert all(f"zeotap_pipelines.{name}" in schema for name in components.__all__), "what an editor completes by"
 
     shutil.rmtree(project.file("my_kognitivgroupsync").parent)
     for document, right, wrong in (

@@ -159,8 +159,8 @@ def test_a_partition_of_every_cadence_is_shown_and_delivered(stage: Stage, caden
 
 def test_a_slow_delivery_is_watched_while_it_runs_and_its_outcomes_are_opened(stage: Stage) -> None:
     served, faults, last = stage.served, stage.sandbox.faults, ("syncs", "slow")
-    faults.add(Fault(kind="delay", path="/slow/members/", seconds=6, times=3))
     faults.add(Fault(kind="status", status=400, method="PUT", path="/slow/members/2$", times=1))
+    faults.add(Fault(kind="delay", path="/slow/members/", seconds=6, times=2))
     run = served.begin(ASSETS, *chain("slow"), day=ONE)
     stand = served.until(lambda: served.observed(last, ONE))
     assert 0 < stand["done"] < stand["of"] == 3 and stand["rows_per_second"] > 0 and stand["seconds_left"] > 0

@@ -41,6 +41,7 @@ FILES = {
         """,
     ".gitignore": """\
         data/state/
+        .dg/
         .env
         """,
     "{name}/__init__.py": "",
