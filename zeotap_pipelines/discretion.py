@@ -77,7 +77,7 @@ def hush(error: Exception, batch: Batch, secret: Collection[str]) -> None:
 def _hiding(batch: Batch, secret: Collection[str]) -> Callable[[str], str]:
     hidden = set(secret)
     for operation in batch:
-        hidden |= {operation.key, *_texts(operation.fields)}
+        hidden.update(_texts(operation.fields))
     words = {word for one in hidden if len(one) >= SHORTEST for word in _spellings(one)}
     ordered = [(word, word.casefold()) for word in sorted(words, key=len, reverse=True)]
 
@@ -122,4 +122,4 @@ def _texts(value: Any) -> Iterator[str]:
         for inner in value:
             yield from _texts(inner)
     elif isinstance(value, str | int | float) and not isinstance(value, bool):
-        yield str(value)
+        yield str(value).strip()

@@ -82,7 +82,9 @@ def _fold_plan(
     fates: Counter[str] = Counter()
     newest = ""
     told_key = key(target, target.identity, "name", "value")
-    rows(connection, _MET.format(scan=begun.scan, plan=literal(begun.plan), key=told_key))
+    anybody = rows(connection, "SELECT 1 FROM told LIMIT 1")
+    scan = begun.scan if anybody else "(SELECT NULL AS row, NULL AS key WHERE false)"
+    rows(connection, _MET.format(scan=scan, plan=literal(begun.plan), key=told_key))
     names = {"plan": literal(begun.plan), "run": literal(begun.run), "partition": literal(begun.partition)}
     told = _TOLD.format(event="true" if target.event else "false", **names)
     for number in words.slices(connection, begun):

@@ -148,6 +148,9 @@ class Journal:
 
 def spans(rows: Iterable[int]) -> list[list[int]]:
     """Return ascending *rows* as a list of [first, last] ranges."""
+    rows = list(rows)
+    if rows and rows[-1] - rows[0] == len(rows) - 1:
+        return [[rows[0], rows[-1]]]
     found: list[list[int]] = []
     for row in rows:
         if found and row == found[-1][1] + 1:

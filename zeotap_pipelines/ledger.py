@@ -52,6 +52,13 @@ CREATE TABLE IF NOT EXISTS decisions (id VARCHAR, decision VARCHAR, decided_by V
 """
 
 
+FRUGAL = "SET threads = 1; SET memory_limit = '128MB'"
+"""
+A fold's share of the machine: what doesn't fit is spilled.
+
+Two threads would leave two row groups half full, which are then written again.
+"""
+
 TABLES = ("told", "meta", "movements", "open_plans", "decisions")
 
 
@@ -137,8 +144,11 @@ class Ledger:
             return
         journal.flush()
         try:
+            if self.stamps_file.exists():
+                with self.writing() as connection:
+                    stamps.renew(connection, self.stamps_file)
             with self.writing() as connection:
-                stamps.renew(connection, self.stamps_file)
+                rows(connection, FRUGAL)
                 fold.fold(connection, self.target, self.state, journal.id, self.journal_file, outcomes=True)
         except duckdb.Error as error:
             raise RepairState(f"the ledger {self.file} can't be written: {first_line(error)}") from error

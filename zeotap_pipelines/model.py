@@ -70,15 +70,12 @@ class Operation(NamedTuple):
     """
     One row's verb.
 
-    *row* numbers it within its plan, *key* is the normalised identity, *digest*
-    stands for what the operation leaves behind, *body* is its payload as JSON
-    text, and *repeated* says that an earlier attempt may have been applied.
+    *row* numbers it within its plan, *body* is its payload as JSON text, and
+    *repeated* says that an earlier attempt may have been applied.
     """
 
     row: int
     verb: Verb
-    key: str
-    digest: int | None
     body: str
     repeated: bool = False
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from itertools import accumulate, groupby
 from operator import itemgetter
 from pathlib import Path
+from typing import Any
 
 import pyarrow.parquet as parquet
 
@@ -15,6 +17,8 @@ from .destinations.base import Target
 from .model import Operation, Verb
 
 VERBS = {verb.value: verb for verb in Verb}
+
+VERB = Operation._fields.index("verb")
 
 PIECE = 5_000
 """So many rows of a plan are in memory at once."""
@@ -56,17 +60,27 @@ class Trial:
 
 def owed(plan: Path, so_far: SoFar, *, removing: bool) -> Iterator[list[Operation]]:
     """Yield the operations of the file *plan* that are still owed, those that remove or those that don't, by verb."""
-    with parquet.ParquetFile(plan) as file:
+    # Read ahead, the whole file would be in memory at the end.
+    with parquet.ParquetFile(plan, pre_buffer=False, read_dictionary=["verb"]) as file:
         for piece in file.iter_batches(batch_size=PIECE, columns=list(Operation._fields)):
-            verbs = piece.column("verb").to_pylist()
-            if removing not in {verb == Verb.REMOVE for verb in set(verbs)}:
+            verbs = piece.column("verb")
+            spoken = [VERBS[verb] for verb in verbs.dictionary.to_pylist()]
+            if removing not in {verb is Verb.REMOVE for verb in spoken}:
                 continue
             columns = [piece.column(name).to_pylist() for name in Operation._fields if name != "verb"]
-            columns.insert(Operation._fields.index("verb"), [VERBS[verb] for verb in verbs])
-            operations = map(Operation._make, zip(*columns, strict=True))
-            for verb, run in groupby(operations, itemgetter(Operation._fields.index("verb"))):
+            if len(spoken) == 1:
+                runs: Iterable[tuple[Verb, Iterator[Operation]]] = [(spoken[0], _made(spoken * len(piece), *columns))]
+            else:
+                said = [spoken[index] for index in verbs.indices.to_pylist()]
+                runs = groupby(_made(said, *columns), itemgetter(VERB))
+            for verb, run in runs:
                 if (verb is Verb.REMOVE) is removing and (still := _still(run, so_far)):
                     yield still
+
+
+def _made(verbs: list[Verb], *columns: list[Any]) -> Iterator[Operation]:
+    """Return the operations of these columns, in half the time that their own constructor takes."""
+    return map(partial(tuple.__new__, Operation), zip(*columns[:VERB], verbs, *columns[VERB:], strict=True))
 
 
 def _still(operations: Iterator[Operation], so_far: SoFar) -> list[Operation]:
@@ -80,6 +94,10 @@ def _still(operations: Iterator[Operation], so_far: SoFar) -> list[Operation]:
     ]
 
 
+def _bytes(text: str) -> int:
+    return len(text) if text.isascii() else len(text.encode())
+
+
 def cut(runs: Iterator[list[Operation]], target: Target) -> Iterator[tuple[Operation, ...]]:
     """Cut *runs* of operations of one verb into batches, within the target's limits of items and bytes."""
     some: list[Operation] = []
@@ -90,7 +108,7 @@ def cut(runs: Iterator[list[Operation]], target: Target) -> Iterator[tuple[Opera
             some, size = [], 0
         items = target.batch_items(run[0].verb)
         # The bytes up to the end of each, with a comma; nothing where they don't count.
-        ends = list(accumulate(len(operation.body.encode()) + 1 for operation in run)) if most else None
+        ends = list(accumulate(_bytes(operation.body) + 1 for operation in run)) if most else None
         start = 0
         while start < len(run):
             stop = min(start + items - len(some), len(run))

@@ -45,9 +45,7 @@ def note(connection: duckdb.DuckDBPyConnection, path: Path) -> None:
 
 
 def renew(connection: duckdb.DuckDBPyConnection, path: Path) -> None:
-    """Take over what `note` wrote to *path*, if it did; the ledger is open to be written."""
-    if not path.exists():
-        return
+    """Take over what `note` wrote to *path*; the ledger is open to be written."""
     rows(
         connection,
         f"""

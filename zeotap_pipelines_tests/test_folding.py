@@ -15,7 +15,7 @@ UNHEARD = Outcome(Fate.DEFERRED, "no answer")
 
 
 def batch(first: int, last: int, verb: Verb = Verb.ADD) -> Batch:
-    return Batch(tuple(Operation(row, verb, "", None, "") for row in range(first, last + 1)), day(0).end)
+    return Batch(tuple(Operation(row, verb, "") for row in range(first, last + 1)), day(0).end)
 
 
 @pytest.fixture(scope="module")

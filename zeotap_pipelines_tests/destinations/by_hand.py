@@ -22,7 +22,7 @@ def answer(status: int, body: Any = None, *, text: str | None = None, repeated: 
 def operation(verb: Verb, row: int = 0, *, repeated: bool = False, **fields: Any) -> Operation:
     """One row's verb, with *fields* as its body."""
     body = json.dumps(fields, ensure_ascii=False, separators=(",", ":"))
-    return Operation(row, verb, str(row), 1, body, repeated)
+    return Operation(row, verb, body, repeated)
 
 
 def hold(

@@ -49,8 +49,7 @@ def batch(verb: Verb, count: int = 1, **fields: str) -> Batch:
 
 def of(verb: Verb, *bodies: Mapping[str, str], repeated: bool = False) -> Batch:
     operations = (
-        Operation(row, verb, body.get("EMAIL", str(row)), row, json.dumps(body, ensure_ascii=False), repeated)
-        for row, body in enumerate(bodies)
+        Operation(row, verb, json.dumps(body, ensure_ascii=False), repeated) for row, body in enumerate(bodies)
     )
     return Batch(tuple(operations), datetime(1997, 9, 1, tzinfo=UTC))
 

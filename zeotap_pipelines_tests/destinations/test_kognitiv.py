@@ -22,7 +22,7 @@ PATH = f"{GROUPS}/gold%20%2F%20%C3%BC/members"
 
 def batch(verb: Verb, member: str = "a+b@x") -> Batch:
     body = f'{{"member_internal_id":"{member}"}}'
-    return Batch((Operation(0, verb, member, 0, body),), datetime(2026, 11, 1, tzinfo=UTC))
+    return Batch((Operation(0, verb, body),), datetime(2026, 11, 1, tzinfo=UTC))
 
 
 def groups(*listed: dict[str, Any]) -> httpx.Response:
