@@ -22,7 +22,7 @@ from .clock import Clock
 from .destinations.base import TRANSIENT, Connection
 from .errors import ContinueLater, FixConnection, ZeotapError
 from .exchange import at
-from .limits import LONGEST_PAUSE, PATIENCE, Pacer
+from .limits import LONGEST_PAUSE, PATIENCE, Pacer, Turn
 from .model import Call, Fate, Outcome
 from .tasks import Begun
 from .transport import Capped
@@ -72,13 +72,16 @@ class Caller:
         trial = _Trial(event)
         while True:
             try:
-                await self._pacer.turn()
+                turn = await self._pacer.turn()
             except ContinueLater as later:
                 raise trial.lost(str(later), later) from None
             if starting:
                 starting.asking()
             response = await self._attempt(call, trial)
-            if response is None or await self._again(response, trial):
+            if response is None:
+                continue
+            self._pacer.answered(turn)
+            if await self._again(response, trial, turn):
                 continue
             response.extensions["repeated"] = trial.repeated
             return response
@@ -139,7 +142,7 @@ class Caller:
         finally:
             await flow.aclose()
 
-    async def _again(self, response: httpx.Response, trial: _Trial) -> bool:
+    async def _again(self, response: httpx.Response, trial: _Trial, turn: Turn) -> bool:
         """Return whether what was answered says to ask again, after waiting as long as that takes."""
         status = response.status_code
         if response.is_success:
@@ -158,7 +161,7 @@ class Caller:
             wait = asked if asked is not None else _backoff(1 + trial.refusals)
             trial.refusals += 1
             trial.throttled += wait
-            self._pacer.refused(wait)  # Too long a wait ends the run at the next turn.
+            self._pacer.refused(turn, wait)  # Too long a wait ends the run at the next turn.
             if wait <= PATIENCE and trial.throttled > THROTTLED_FOR:
                 until = self._clock.now() + timedelta(seconds=PATIENCE)
                 says = f"{host(self._connection)} has answered 429 for minutes: space out the schedules"

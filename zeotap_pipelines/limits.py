@@ -4,14 +4,19 @@ What an account allows, kept by its one speaker and remembered for the next.
 A known rate is paced, a little below the limit; an unknown one is found: free
 until the first refusal, then as much as was taken in the time that this lasted (or in
 the pause that was asked for, where that is longer), then creeping up, and down at each
-refusal. A pause that the service asks for holds for everybody at once. The day's calls are counted
-in blocks that are written down before they are used, so that a crash can waste
-calls but never exceed the budget; near midnight they count for both days.
+refusal. Whoever is late catches up, as far as no second holds more than its share: a
+second of the service, which may have seen a request later than it was sent. A pause that
+the service asks for holds for everybody at once. The day's calls are counted in blocks
+that are written down before they are used, so that a crash can waste calls but never
+exceed the budget; near midnight they count for both days.
 """
 
 from __future__ import annotations
 
 import json
+import math
+from collections import deque
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -20,8 +25,14 @@ from .destinations.base import Limits
 from .errors import ContinueLater, RepairState
 from .state import write_text
 
-CAREFUL = 0.98
-"""The share of a known limit that is used: clocks differ, and a refusal costs more than two percent."""
+CAREFUL = 0.985
+"""The share of a known limit that is used: clocks differ, and a refusal costs more than that."""
+
+SECOND = 1.005
+"""What is taken for the second that a service counts in."""
+
+FEW = 50
+"""The fastest of so many answers tells how long an answer takes that nothing has delayed."""
 
 BLOCK = 20
 """So many calls of the day's budget are reserved at once, and fewer of a small one: a crash wastes them."""
@@ -38,11 +49,22 @@ DAYS = 7
 LONGEST_PAUSE = 86_400.0
 """A service that asks to wait for longer is asked again after so many seconds."""
 
-STEP_DOWN = 0.95
+STEP_DOWN = 0.97
 """What is left at most of a rate that was refused."""
+
+CREEP = 0.0001
+"""So much of a rate is added for each request and each second since the last refusal: twice as late, twice as fast."""
 
 PATIENCE = 60.0
 """A pause longer than this many seconds ends the run, which goes on later, rather than hold its slot."""
+
+
+@dataclass
+class Turn:
+    """A request's turn: when the service has counted it at the latest, as far as is known, and how many were before."""
+
+    at: float
+    before: int = 0
 
 
 class Pacer:
@@ -51,9 +73,10 @@ class Pacer:
     def __init__(self, limits: Limits, path: Path, clock: Clock) -> None:
         self._limits, self._path, self._clock = limits, path, clock
         rates = [limits.per_second, limits.per_minute and limits.per_minute / 60]
-        known = [rate for rate in rates if rate]
-        self._rate = min(known) * CAREFUL if known else None
-        self._known = bool(known)
+        self._known = min((rate for rate in rates if rate), default=None)
+        self._rate = self._known and self._known * CAREFUL
+        self._turns: deque[Turn] = deque()  # As many as a second may hold.
+        self._fastest, self._answers = [math.inf, math.inf], 0  # Of these few answers, and of the few before.
         self._next = self._since = clock.monotonic()
         self._asked = 0  # Calls since then.
         self._creep = 0.0
@@ -62,21 +85,37 @@ class Pacer:
         self._reserved = 0
         self.calls = 0
 
-    async def turn(self) -> None:
-        """Wait until a request may be sent. Raises ContinueLater when that isn't soon."""
+    async def turn(self) -> Turn:
+        """Wait until a request may be sent, and return its turn. Raises ContinueLater when that isn't soon."""
         while wait := self._spend():
             await self._clock.sleep(wait)
         while True:
             while pause := self._pause():
                 await self._clock.sleep(pause)
-            since, wait = self._since, self._slot()
-            if wait:
+            turns, turn = self._turns, self._slot()
+            if (wait := turn.at - self._clock.monotonic()) > 0:
                 await self._clock.sleep(wait)
-            # A pause that began while waiting for the slot holds here too, and a slot of an old rate is none.
-            if not (wait and self._pause()) and since == self._since:
+                turn.at = self._clock.monotonic()
+            if turns is self._turns:  # A pause that began while waiting holds here too, and a place before it is none.
                 break
+        turn.before = self._asked
         self.calls += 1
         self._asked += 1
+        return turn
+
+    def answered(self, turn: Turn) -> None:
+        """
+        Take note that the request of *turn* was answered just now.
+
+        The service counted it before it began with the answer, which takes as long as the fastest ones:
+        what was longer may have been the way there.
+        """
+        now = self._clock.monotonic()
+        self._fastest[0] = min(self._fastest[0], now - turn.at)
+        turn.at = max(turn.at, now - min(self._fastest))
+        self._answers += 1
+        if self._answers % FEW == 0:
+            self._fastest = [math.inf, self._fastest[0]]
 
     def _pause(self) -> float:
         """Return the seconds until the service listens again; raises ContinueLater where they are too many."""
@@ -94,36 +133,41 @@ class Pacer:
             self._paused_until = None
         return max(pause, 0.0)
 
-    def _slot(self) -> float:
-        """Take the next place in the row, and return the seconds until it comes."""
-        if not self._rate:
-            return 0.0
+    def _slot(self) -> Turn:
+        """Take the next place in the row."""
         now = self._clock.monotonic()
-        mine = max(self._next, now)
+        if not self._rate:
+            return Turn(now)
+        most = math.ceil(self._known or self._rate)  # In any second, those who catch up included.
+        mine = max(self._next, now - (most - 1) / self._rate)
         self._next = mine + 1 / self._rate
         if not self._known:
             self._rate *= 1 + min(self._creep * (mine - self._since), 0.03) / self._rate
-        return mine - now
+        while len(self._turns) > most:
+            self._turns.popleft()
+        free = self._turns.popleft().at + SECOND if len(self._turns) == most else 0.0
+        turn = Turn(max(mine, now, free))
+        self._turns.append(turn)
+        return turn
 
-    def refused(self, wait: float) -> None:
-        """Take note of a 429: everybody waits *wait* seconds, and an unknown limit is now known to be near."""
+    def refused(self, turn: Turn, wait: float) -> None:
+        """Take note of a 429 to *turn*: everybody waits *wait* seconds, and an unknown limit is known to be near."""
         heard = self._paused_until is not None and self._paused_until > self._clock.now()
         self.pause(wait)
         if self._known or heard:  # Whatever was under way is refused with the first.
             return
         lasted = max(self._clock.monotonic() - self._since, 0.01)
         if self._rate is None:
-            # What was under way at the end was not taken.
-            taken = max(self._asked - self._limits.concurrency, self._asked / 2)
-            rate = STEP_DOWN * taken / max(lasted, wait)
-            self._creep = 0.01  # By so much a second and second: this was a guess.
+            # What left before it was taken; where others had used the limit up, that says little.
+            rate = STEP_DOWN * max(turn.before, self._asked / 2) / max(lasted, wait)
+            self._creep = CREEP if turn.before > self._asked / 2 else 100 * CREEP
         else:
             # A rate that holds for half of the pause is about twice what is allowed.
             rate = self._rate * STEP_DOWN * min(max(0.5, lasted / wait if wait else 1.0), 1.0)
             # Where pauses are long, refusals must be rare.
-            self._creep = 1 / (4000 * max(1.0, wait) ** 2)
+            self._creep = CREEP / max(1.0, wait) ** 2
         self._rate = max(0.2, rate)
-        self._next = self._since = self._clock.monotonic() + wait
+        self._since = self._next
         self._asked = 0
 
     def pause(self, seconds: float) -> None:
@@ -132,6 +176,9 @@ class Pacer:
         if self._paused_until is None or until > self._paused_until:
             self._paused_until = until
             self._write()
+        now = self._clock.monotonic()
+        self._turns = deque(turn for turn in self._turns if turn.at <= now)
+        self._next = now + seconds
 
     def close(self) -> None:
         """Remember what the next speaker must know."""

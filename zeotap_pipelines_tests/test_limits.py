@@ -157,18 +157,18 @@ def test_an_unknown_limit_is_found_and_most_of_it_is_used(
 
     async def speak() -> None:
         while len(service.taken) < 40 * allowed:
-            await pacer.turn()
+            turn = await pacer.turn()
             took = service.takes()
             await clock.sleep(0.05 if took else 0.01)
             if not took:
-                pacer.refused(pause)
+                pacer.refused(turn, pause)
 
     async def everybody() -> None:
         await asyncio.gather(*(speak() for _ in range(speakers)))
 
     asyncio.run(everybody())
     possible = min(allowed / window, speakers / 0.05) * clock.monotonic()
-    assert len(service.taken) >= 0.88 * possible
+    assert len(service.taken) >= 0.9 * possible
     assert service.refused <= 0.1 * len(service.taken), "and hardly anything in vain"
 
 
@@ -186,6 +186,54 @@ def test_a_known_limit_is_used_almost_wholly_and_never_refused(tmp_path: Path, l
 
     async def everybody() -> None:
         await asyncio.gather(*(speak() for _ in range(20)))
+
+    asyncio.run(everybody())
+    assert len(service.taken) >= 0.97 * 40 * clock.monotonic()
+
+
+@settings(deadline=None, max_examples=8)
+@given(st.randoms(use_true_random=False))
+def test_a_known_limit_is_not_exceeded_by_requests_that_arrive_late(tmp_path_factory, chance) -> None:
+    """Some are on their way, there or back, for longer than others: those behind them must not bunch up."""
+    clock = Clock()
+    pacer = Pacer(Limits(per_second=100), tmp_path_factory.mktemp("account") / "limits.json", clock)
+    service = Strict(clock, 100, 1.0, 1.0)
+
+    def way() -> float:
+        return chance.choice([0.0, 0.0, 0.0, 0.0, 0.01, 0.08])
+
+    async def speak() -> None:
+        while len(service.taken) < 600:
+            turn = await pacer.turn()
+            await clock.sleep(way())
+            assert service.takes()
+            await clock.sleep(0.05 + way())
+            pacer.answered(turn)
+
+    async def everybody() -> None:
+        await asyncio.gather(*(speak() for _ in range(20)))
+
+    asyncio.run(everybody())
+    assert len(service.taken) >= 0.9 * 100 * clock.monotonic()
+
+
+@pytest.mark.parametrize("stands", [0.05, 0.4])
+def test_who_was_held_up_catches_up_within_the_limit(tmp_path: Path, stands: float) -> None:
+    """A machine that stands still now and then, longer than it asks ahead, uses as much of the limit as any."""
+    clock = Clock()
+    pacer = Pacer(Limits(per_second=40), tmp_path / "limits.json", clock)
+    service = Strict(clock, 40, 1.0, 1.0)
+
+    async def speak() -> None:
+        while len(service.taken) < 1000:
+            await pacer.turn()
+            assert service.takes()
+            if len(service.taken) % 300 == 0:
+                clock.pass_(stands)
+            await clock.sleep(0.05)
+
+    async def everybody() -> None:
+        await asyncio.gather(*(speak() for _ in range(4)))
 
     asyncio.run(everybody())
     assert len(service.taken) >= 0.97 * 40 * clock.monotonic()
