@@ -214,7 +214,7 @@ def test_a_known_limit_is_not_exceeded_by_requests_that_arrive_late(tmp_path_fac
         await asyncio.gather(*(speak() for _ in range(20)))
 
     asyncio.run(everybody())
-    assert len(service.taken) >= 0.9 * 100 * clock.monotonic()
+    assert len(service.taken) >= 0.8 * 100 * clock.monotonic(), "an answer takes up to 0.16 s longer"
 
 
 @pytest.mark.parametrize("stands", [0.05, 0.4])
