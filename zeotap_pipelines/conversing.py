@@ -235,7 +235,8 @@ class Conversations:
         except Interrupted as stopped:
             self._answered(batch, discreet(stopped.receipt, batch, self._secrets), unsure=True)
             raise
-        held = replace(held, receipt=discreet(held.receipt, batch, self._secrets))
+        if (receipt := discreet(held.receipt, batch, self._secrets)) is not held.receipt:
+            held = replace(held, receipt=receipt)
         if held.halt is not None:
             hush(held.halt, batch, self._secrets)
         if held.receipt.split or held.receipt.everyone.fate in (Fate.ACCEPTED, Fate.REJECTED):

@@ -11,7 +11,7 @@ from collections.abc import Generator, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any, NamedTuple
 
 import httpx
@@ -66,6 +66,13 @@ class Fate(StrEnum):
     IN_DOUBT = "in_doubt"  # May have happened and must not happen twice: a person decides.
 
 
+@lru_cache(maxsize=64)
+def _loaded(body: str) -> dict[str, Any]:
+    """Return a body's fields; whoever asks for them does so again soon."""
+    loaded: dict[str, Any] = json.loads(body)
+    return loaded
+
+
 class Operation(NamedTuple):
     """
     One row's verb.
@@ -82,8 +89,7 @@ class Operation(NamedTuple):
     @property
     def fields(self) -> dict[str, Any]:
         """The payload as a dictionary: destination field to value."""
-        loaded: dict[str, Any] = json.loads(self.body)
-        return loaded
+        return dict(_loaded(self.body))
 
 
 @dataclass(frozen=True)
