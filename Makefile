@@ -22,7 +22,7 @@ DG := env -u ZEOTAP_STATE VIRTUAL_ENV="$$PWD/.venv" DAGSTER_HOME="$$PWD/data/sta
 .PHONY: help demo demo-full dev test check bench bench-100m bench-contenders chaos peers mutants mutants-generic clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-15s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "make %-15s %s\n", $$1, $$2}' Makefile
 
 demo: $(STAMP) ## real audiences to all four services, checked against what they then hold (KEEP=1: go on)
 	@$(BIN)/zeotap demo

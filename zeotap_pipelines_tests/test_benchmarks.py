@@ -117,6 +117,15 @@ def test_what_was_stored_is_judged_by_the_goals_of_the_code() -> None:
     assert STORED["goals"] == verdicts(FIGURES, STORED["results"])
 
 
+def test_what_was_tried_at_another_size_is_documented_only_where_there_is_nothing_else() -> None:
+    tried = [{**row, "n": 3} for row in STORED["results"]]
+    own = [
+        {**row, "n": next(iter(figure.sizes))} for row in tried for figure in FIGURES if figure.name == row["figure"]
+    ]
+    assert document.at_own_sizes({"results": tried})["results"] == tried
+    assert document.at_own_sizes({"results": tried + own})["results"] == own
+
+
 def test_what_was_stored_names_no_path_of_the_machine() -> None:
     text = json.dumps(STORED)
     assert not re.search(r"/(home|work|tmp|root|Users)/|https?://", text)
