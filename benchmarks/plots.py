@@ -31,7 +31,7 @@ def _svg(figure: Figure, bars: Bars, rows: Sequence[Mapping[str, Any]], size: in
     ours = {goal.ours for goal in figure.goals}
     values = {row["contender"]: _value(bars, row) for row in rows}
     longest = max((value for value in values.values() if value), default=1.0)
-    order = sorted(values, key=lambda name: values[name] if values[name] is not None else float("inf"))
+    order = sorted(values, key=lambda name: (values[name] is None, values[name] or 0.0))
     title = f"{bars.title}, {size:,} {figure.unit}"
     height = TOP + ROW * len(order) + 12
     parts = [
