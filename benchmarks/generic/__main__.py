@@ -35,6 +35,7 @@ FILES = (
     *("pipeline.py", "delivery.py", "owed.py", "feed.py", "conversing.py", "stopping.py"),
 )
 TESTS = (
+    "batches",
     "owed",
     "ledger",
     "guards",
