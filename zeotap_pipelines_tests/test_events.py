@@ -132,6 +132,7 @@ def test_what_was_written_down_ahead_and_never_sent_is_owed_where_the_run_lives(
     world.sandbox.faults.add(Fault(kind="status", status=401, path=CREDIT, nth=8, times=1))
     summary = world.deliver(MANY)
     assert isinstance(summary.error, FixConnection)
+    assert summary.asked == asked(world) and summary.asked + summary.left == len(MANY)
     [file] = world.state.outcomes("sync", day(0).key).glob("*.parquet")
     said = Counter(row["reason"] for row in parquet.read_table(file).to_pylist() if row["fate"] == "deferred")
     assert 1 <= said["not reached"] <= 6, "some were written down, and the run ended before their turn"

@@ -24,14 +24,14 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from benchmarks.mutants import COPIED, ROOT
 from benchmarks.running import environment
+from benchmarks.mutants import COPIED, ROOT
 
 COSMIC_RAY = "cosmic-ray==8.7.0"
 PACKAGE = ROOT / "zeotap_pipelines"
 FILES = (
     *("diff.py", "comparison.py", "operations.py", "protection.py", "events.py"),
-    *("ledger.py", "fold.py", "journal.py", "lock.py", "limits.py", "plan.py"),
+    *("ledger.py", "fold.py", "words.py", "journal.py", "lock.py", "limits.py", "plan.py"),
     *("pipeline.py", "delivery.py", "owed.py", "feed.py", "conversing.py", "stopping.py"),
 )
 TESTS = (
@@ -47,6 +47,7 @@ TESTS = (
     "wire",
     "mapping",
     "snapshot",
+    "folding",
     "comparison",
     "history",
 )
