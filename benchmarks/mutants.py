@@ -565,6 +565,20 @@ MUTANTS = (
         "going_on",
     ),
     Mutant(
+        "a forgotten event happens again",
+        "forgotten.py",
+        '    rows(connection, query, {"inner": inner, "outer": outer})\n',
+        "",
+        "forget",
+    ),
+    Mutant(
+        "whoever may log in reads the state",
+        "state.py",
+        "            draft.chmod(0o600)\n",
+        "            draft.chmod(0o644)\n",
+        "ledger",
+    ),
+    Mutant(
         "what was written down ahead and never sent stays in doubt",
         "feed.py",
         "return list(self._pending.values())",

@@ -24,8 +24,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from benchmarks.running import environment
 from benchmarks.mutants import COPIED, ROOT
+from benchmarks.running import environment
 
 COSMIC_RAY = "cosmic-ray==8.7.0"
 PACKAGE = ROOT / "zeotap_pipelines"
