@@ -190,7 +190,7 @@ MUTANTS = (
         "ledger.py",
         "fold.set_meta(connection, generation=str(before))",
         "pass",
-        "events",
+        "ledger",
     ),
     Mutant(
         "the journal starts anew before it is folded",

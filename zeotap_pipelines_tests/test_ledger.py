@@ -40,6 +40,15 @@ def test_a_plan_can_be_made_while_a_sync_is_running(world: World) -> None:
     assert dict(plans[0].why) == {"left": 1, "never told": 1}
 
 
+def test_a_plan_that_was_made_in_the_middle_of_a_delivery_asks_for_nothing_again(world: World) -> None:
+    people, plans = [f"{number:02}" for number in range(70)], []
+    trip = world.trip(on_progress=lambda summary, total: plans.append(world.plan()) if summary.asked == 2 else None)
+    assert world.deliver(people, trip=trip).complete
+    assert 0 < plans[0].operations < len(people)
+    assert world.carry_out().asked == 0
+    assert world.asked == [f"PUT {who}" for who in people]
+
+
 def test_folding_twice_is_folding_once(world: World) -> None:
     world.deliver(["1"])
     with world.dying(nth(1, "folded")):

@@ -136,22 +136,23 @@ class Play:
             self._sandbox.faults.clear()
             self._sandbox.faults.add(*faults(chance, self.service))
             together = chance.sample(self.scenes, 2 if len(self.scenes) > 1 and chance.random() < 0.3 else 1)
-            if chance.random() < 0.05:
+            if chance.random() < 0.1:
                 together = [together[0], together[0]]
-            self._rounds([self._started(scene) for scene in together])
+            # The second comes a little later: while the first plans, delivers or folds.
+            self._rounds([self._started(scene, chance.uniform(0.0, 0.5) * n) for n, scene in enumerate(together)])
 
     def _begin_day(self) -> None:
         self._day += 1
         for scene in self.scenes:
             scene.opened(self._sandbox, self.seed, self._day)
 
-    def _started(self, scene: Scene) -> _Round:
+    def _started(self, scene: Scene, late: float) -> _Round:
         chance = self._chance
         number = self._day if chance.random() < 0.9 else chance.randint(0, self._day)
-        task: dict[str, Any] = {}
+        task: dict[str, Any] = {"at": time.time() + late}
         end_at, end_with, said = None, signal.SIGKILL, "to the end"
         way, known = chance.random(), self._steps[scene.name]
-        moment = time.monotonic() + chance.uniform(0.01, 0.7)
+        moment = time.monotonic() + late + chance.uniform(0.01, 0.7)
         if way < 0.05:
             end_at, end_with, said = moment, signal.SIGTERM, "stopped at a random moment"
         elif way < 0.4 and self._kill:
