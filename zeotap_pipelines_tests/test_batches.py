@@ -9,7 +9,7 @@ from itertools import count, pairwise
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from zeotap_pipelines.destinations.kognitiv import PromotionalMemberGroup
@@ -37,6 +37,7 @@ def size(operations: Sequence[Operation]) -> int:
     return sum(len(operation.body.encode()) + 1 for operation in operations)
 
 
+@settings(deadline=None, suppress_health_check=list(HealthCheck))
 @given(runs, st.integers(1, 5), st.none() | st.integers(1, 30))
 def test_batches_are_of_one_verb_within_the_limits_in_order_and_as_large_as_they_can_be(
     given: list[tuple[Verb, list[str]]], items: int, most: int | None
@@ -53,6 +54,7 @@ def test_batches_are_of_one_verb_within_the_limits_in_order_and_as_large_as_they
         assert full or one[0].verb is not after[0].verb
 
 
+@settings(deadline=None, suppress_health_check=list(HealthCheck))
 @given(runs, st.none() | st.integers(0, 12), st.none() | st.frozensets(st.integers(0, 30)))
 def test_a_trial_sends_the_first_of_the_rows_that_it_names_and_no_more_than_its_limit(
     given: list[tuple[Verb, list[str]]], limit: int | None, only: frozenset[int] | None

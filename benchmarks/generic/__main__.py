@@ -50,6 +50,7 @@ TESTS = (
     "folding",
     "comparison",
     "history",
+    "processes",
 )
 """Quick ones first: most mutants don't get past them."""
 
