@@ -6,8 +6,11 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from itertools import count, pairwise
+from pathlib import Path
 from typing import Any
 
+import pyarrow
+import pyarrow.parquet as parquet
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -15,7 +18,7 @@ from hypothesis import strategies as st
 from zeotap_pipelines.destinations.kognitiv import PromotionalMemberGroup
 from zeotap_pipelines.feed import Feed
 from zeotap_pipelines.model import Batch, Operation, Verb
-from zeotap_pipelines.owed import Trial, cut
+from zeotap_pipelines.owed import PIECE, SoFar, Trial, cut, owed
 
 bodies = st.text("aü", max_size=12)
 runs = st.lists(st.tuples(st.sampled_from([Verb.ADD, Verb.UPSERT]), st.lists(bodies, min_size=1, max_size=9)))
@@ -64,6 +67,26 @@ def test_a_trial_sends_the_first_of_the_rows_that_it_names_and_no_more_than_its_
     assert all(Trial(limit, only).of(iter(asked))), "no run is empty"
     named = [one.row for run in asked for one in run if only is None or one.row in only]
     assert sent == named[:limit]
+
+
+@pytest.mark.parametrize("done", [(), (7,)])
+@pytest.mark.parametrize("removing", [False, True])
+def test_a_plan_is_read_to_its_end_in_however_many_pieces(
+    tmp_path: Path, removing: bool, done: tuple[int, ...]
+) -> None:
+    many = PIECE + PIECE // 2
+    verbs = [Verb.ADD] * many + [Verb.REMOVE] * many
+    columns = {"row": list(range(2 * many)), "verb": [verb.value for verb in verbs], "key": ["key"] * 2 * many}
+    columns |= {"digest": [1] * 2 * many, "body": ["{}"] * 2 * many, "repeated": [False] * 2 * many}
+    parquet.write_table(pyarrow.table(columns), tmp_path / "plan.parquet")
+    mine = range(many, 2 * many) if removing else range(many)
+    so_far = SoFar(done=frozenset(row + n for row in done for n in (0, many)), unsure=frozenset({9, many + 9}))
+    runs = list(owed(tmp_path / "plan.parquet", so_far, removing=removing))
+    found = [operation for run in runs for operation in run]
+    assert [one.row for one in found] == [row for row in mine if row not in so_far.done]
+    assert {one.verb for one in found} == {Verb.REMOVE if removing else Verb.ADD}
+    assert [one.row for one in found if one.repeated] == [row for row in mine if row in so_far.unsure]
+    assert max(len(run) for run in runs) <= PIECE, "so much is in memory at once"
 
 
 class Written:
@@ -232,3 +255,9 @@ def test_runs_of_one_verb_share_batches() -> None:
     asked = numbered([(Verb.ADD, ["a"]), (Verb.ADD, ["b"]), (Verb.UPSERT, ["c"])])
     found = [[one.body for one in batch] for batch in cut(iter(asked), narrow(5, None))]
     assert found == [list(some) for some in (["a", "b"], ["c"])]
+
+
+def test_the_bytes_are_counted_anew_when_the_verb_changes() -> None:
+    asked = numbered([(Verb.ADD, ["a"]), (Verb.UPSERT, ["b", "cc"])])
+    found = [[one.body for one in batch] for batch in cut(iter(asked), narrow(5, 4))]
+    assert found == [["a"], ["b"], ["cc"]], "five bytes are one too many"
