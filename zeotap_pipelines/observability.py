@@ -264,11 +264,13 @@ def outcome_results(
         passed=not rejected,
         check_name="everything_accepted",
         severity=_severity(rejected, known),
+        metadata={"rows": rejected},
         description=f"{rejected:,} rows are rejected{f': {worst}' if worst else ''}" if rejected else None,
     )
     yield dg.AssetCheckResult(
         passed=not doubt,
         check_name="nothing_in_doubt",
+        metadata={"rows": doubt},
         description=f"{doubt:,} rows may have happened; a person decides" if doubt else None,
     )
     if summary is not None:
@@ -278,6 +280,7 @@ def outcome_results(
         passed=not deferred,
         check_name="nothing_deferred",
         severity=_severity(deferred, known),
+        metadata={"rows": deferred},
         description=f"{deferred:,} rows are still to be asked" if deferred else None,
     )
     if summary is not None and summary.complete and (found := agreement(sync, partition, state)):

@@ -48,7 +48,7 @@ def reasons_table(summary: Summary, files: Sequence[Path]) -> str | None:
     samples = _samples(files)
     lines = []
     for (fate, reason), count in summary.reasons.most_common(SHOWN):
-        keys = ", ".join(masked(key) for key in samples.get((fate.value, reason), [])) or "–"
+        keys = ", ".join(f"{masked(key)} `{row}`" for key, row in samples.get((fate.value, reason), ())) or "–"
         remedy = SETTLED if reason in summary.settled else REMEDIES[fate]
         lines.append(f"| {fate.value} | {_cell(reason)} | {count:,} | {_cell(keys)} | {remedy} |")
     more = len(summary.reasons) - SHOWN
@@ -57,17 +57,19 @@ def reasons_table(summary: Summary, files: Sequence[Path]) -> str | None:
     return header + "\n".join(lines) + rest
 
 
-def _samples(files: Sequence[Path]) -> dict[tuple[str, str], list[str]]:
-    """Return the first keys of each fate and reason in the newest outcomes that name them."""
-    found: dict[tuple[str, str], list[str]] = {}
+def _samples(files: Sequence[Path]) -> dict[tuple[str, str], list[tuple[str, str]]]:
+    """Return the first keys of each fate and reason, with the rows' ids, in the newest outcomes that name them."""
+    found: dict[tuple[str, str], list[tuple[str, str]]] = {}
     for file in files:
         query = f"""
-            SELECT fate, reason, arg_min(key, "row", {SAMPLES})
+            SELECT fate, reason, arg_min(key, "row", {SAMPLES}),
+                arg_min(concat(left(plan, 8), '-', "row"), "row", {SAMPLES})
             FROM read_parquet({literal(str(file))}) WHERE reason <> '' AND key IS NOT NULL GROUP BY fate, reason
         """
         try:
             with memory() as connection:
-                found |= {(fate, reason): keys for fate, reason, keys in rows(connection, query)}
+                for fate, reason, keys, ids in rows(connection, query):
+                    found[fate, reason] = list(zip(keys, ids, strict=True))
         except duckdb.Error:
             continue  # Deleted or damaged meanwhile: the counts stand all the same.
     return found
