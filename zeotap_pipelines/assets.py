@@ -158,7 +158,8 @@ def partitions(context: dg.AssetExecutionContext, audience: "Audience", now: dat
     found = []
     for key in context.partition_keys:
         window = definition.time_window_for_partition_key(key)
-        found.append(Partition(window.end, window.start, key))
+        # As UTC: of two times of one zone, Python compares what the clock shows, which comes twice in autumn.
+        found.append(Partition(window.end.astimezone(UTC), window.start.astimezone(UTC), key))
     return sorted(found)
 
 
@@ -168,12 +169,14 @@ class _Warehouse:
 
     resource: DuckDBResource
 
-    def write(self, query: str, parameters: Mapping[str, object], path: Path, metadata: Mapping[str, str]) -> None:
+    def write(
+        self, query: str, parameters: Mapping[str, object], path: Path, metadata: Mapping[str, str], zone: str
+    ) -> None:
         """Write the rows of *query* to *path* as Parquet."""
         if not Path(self.resource.database).is_file():
             raise FixQuery(f"the warehouse {self.resource.database} does not exist")
         with self.resource.get_connection() as connection:
-            copy_query(connection, query, parameters, path, metadata)
+            copy_query(connection, query, parameters, path, metadata, zone)
 
 
 class Stopped(dg.DagsterError, dg.DagsterExecutionInterruptedError):

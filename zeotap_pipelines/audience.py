@@ -21,15 +21,16 @@ class Audience:
     """
     A named query, and the columns that identify a row.
 
-    The query may use ``$start`` and ``$end`` (the partition's window, local time of
-    the audience's zone, end excluded), ``$start_utc`` and ``$end_utc`` (the same as
-    instants) and ``$partition`` (its key). They are bound as parameters.
+    The query runs by the clock of *timezone*. It may use ``$start`` and ``$end`` (the
+    partition's window by that clock, end excluded), ``$start_utc`` and ``$end_utc``
+    (the same as instants) and ``$partition`` (its key). They are bound as parameters.
     """
 
     name: str
     query: str
     key: tuple[str, ...]
     history: History = History.AS_OF
+    timezone: str = "UTC"
 
     def __post_init__(self) -> None:
         if not NAME.fullmatch(self.name):

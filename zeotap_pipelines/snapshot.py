@@ -7,9 +7,10 @@ import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import cached_property, lru_cache
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import duckdb
 import pyarrow
@@ -79,26 +80,40 @@ def take(
         written_by = _footer(path).get("run")
         if written_by == run:
             return _read(audience, path, kept=True)
+    zone = ZoneInfo(audience.timezone)
     if audience.history is History.CURRENT and partition.end < now:
         raise FixQuery(
             f"audience {audience.name} knows only today (history: current): partition {partition} ended at "
-            f"{partition.end:%Y-%m-%d %H:%M %Z}, ask for the current one"
+            f"{partition.end.astimezone(zone):%Y-%m-%d %H:%M %Z}, ask for the current one"
         )
     parameters: dict[str, object] = {
         "partition": partition.key,
-        "start": partition.start.replace(tzinfo=None),
-        "end": partition.end.replace(tzinfo=None),
-        "start_utc": partition.start,
-        "end_utc": partition.end,
+        "start": _by_clock(partition.start, zone),
+        "end": _by_clock(partition.end, zone),
+        "start_utc": partition.start.astimezone(UTC),
+        "end_utc": partition.end.astimezone(UTC),
     }
     footer = {"run": run, "audience": audience.name, "partition": partition.key, "taken_at": now.isoformat()}
     with replacing(path) as draft:
         try:
-            source.write(audience.query, parameters, draft, footer)
+            source.write(audience.query, parameters, draft, footer, audience.timezone)
             taken = _read(audience, draft)
         except FixQuery as error:
             raise FixQuery(f"audience {audience.name}, partition {partition}: {error}") from error
     return replace(taken, path=path)
+
+
+def _by_clock(instant: datetime, zone: ZoneInfo) -> datetime:
+    """
+    Return what the clock of *zone* shows at *instant*, without a zone.
+
+    In the hour that comes twice it is the instant itself: engines take what the clock shows for the second of the
+    two, and what happened in the first would be in a window that was over before.
+    """
+    shown = instant.astimezone(zone)
+    if shown.replace(fold=0).utcoffset() != shown.replace(fold=1).utcoffset():
+        return instant.astimezone(UTC)
+    return shown.replace(tzinfo=None)
 
 
 def read(audience: Audience, partition: Partition, state: State) -> Snapshot:

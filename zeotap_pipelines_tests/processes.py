@@ -60,10 +60,12 @@ class Listed:
 
     people: tuple[str, ...]
 
-    def write(self, query: str, parameters: Mapping[str, object], path: Path, metadata: Mapping[str, str]) -> None:
+    def write(
+        self, query: str, parameters: Mapping[str, object], path: Path, metadata: Mapping[str, str], zone: str
+    ) -> None:
         with memory() as connection:
             values = ", ".join(f"('{who}')" for who in self.people)
-            copy_query(connection, f"SELECT customer FROM (VALUES {values}) AS p (customer)", {}, path, metadata)
+            copy_query(connection, f"SELECT customer FROM (VALUES {values}) AS p (customer)", {}, path, metadata, zone)
 
 
 class Later(SystemClock):

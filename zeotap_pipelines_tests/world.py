@@ -100,7 +100,9 @@ class Rows:
     columns: Mapping[str, Sequence[Any]]
     types: Mapping[str, pyarrow.DataType] = field(default_factory=dict)
 
-    def write(self, query: str, parameters: Mapping[str, object], path: Path, metadata: Mapping[str, str]) -> None:
+    def write(
+        self, query: str, parameters: Mapping[str, object], path: Path, metadata: Mapping[str, str], zone: str
+    ) -> None:
         arrays = {
             name: pyarrow.array(values, self.types.get(name, pyarrow.string()) if not _typed(values) else None)
             for name, values in self.columns.items()

@@ -60,7 +60,9 @@ class Rows:
     rows: Sequence[Row]
     schema: pyarrow.Schema
 
-    def write(self, query: str, parameters: Mapping[str, object], path: Path, metadata: Mapping[str, str]) -> None:
+    def write(
+        self, query: str, parameters: Mapping[str, object], path: Path, metadata: Mapping[str, str], zone: str
+    ) -> None:
         table = pyarrow.Table.from_pylist(list(self.rows), schema=self.schema)
         pyarrow.parquet.write_table(table.replace_schema_metadata(dict(metadata)), path)
 

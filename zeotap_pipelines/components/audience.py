@@ -121,7 +121,7 @@ class Audience(Declaration):
     def definition(self) -> core.Audience:
         """Return the audience as the core knows it."""
         try:
-            return core.Audience(self.name, self.query, tuple(self.key), core.History(self.history))
+            return core.Audience(self.name, self.query, tuple(self.key), core.History(self.history), self.timezone)
         except FixDeclaration as error:
             raise self.error("name", says=str(error)) from None
 

@@ -32,8 +32,14 @@ T = TypeVar("T")
 class Source(Protocol):
     """A place that audiences are queried from."""
 
-    def write(self, query: str, parameters: Mapping[str, object], path: Path, metadata: Mapping[str, str]) -> None:
-        """Write the rows of *query* to *path* as Parquet, with *metadata* in its footer."""
+    def write(
+        self, query: str, parameters: Mapping[str, object], path: Path, metadata: Mapping[str, str], zone: str
+    ) -> None:
+        """
+        Write the rows of *query* to *path* as Parquet, with *metadata* in its footer.
+
+        A time without a time zone means the clock of *zone*, and one with a time zone is read by it.
+        """
 
 
 @dataclass(frozen=True)
@@ -42,12 +48,14 @@ class DuckDBSource:
 
     database: Path
 
-    def write(self, query: str, parameters: Mapping[str, object], path: Path, metadata: Mapping[str, str]) -> None:
+    def write(
+        self, query: str, parameters: Mapping[str, object], path: Path, metadata: Mapping[str, str], zone: str
+    ) -> None:
         """Write the rows of *query* to *path* as Parquet, with *metadata* in its footer."""
         if not self.database.is_file():
             raise FixQuery(f"the source database {self.database} does not exist")
         with opened(self.database, read_only=True) as connection:
-            copy_query(connection, query, parameters, path, metadata)
+            copy_query(connection, query, parameters, path, metadata, zone)
 
 
 def copy_query(
@@ -56,14 +64,16 @@ def copy_query(
     parameters: Mapping[str, object],
     path: Path,
     metadata: Mapping[str, str],
+    zone: str = "UTC",
 ) -> None:
-    """Write the rows of *query*, which uses any of *parameters*, to *path* as Parquet."""
+    """Write the rows of *query*, which uses any of *parameters* and the clock of *zone*, to *path* as Parquet."""
     used = _select(connection, query).named_parameters
     if unknown := sorted(used - parameters.keys()):
         raise FixQuery(f"the query uses ${unknown[0]}; it may use {', '.join('$' + name for name in parameters)}")
     footer = ", ".join(f"{name}: {literal(value)}" for name, value in metadata.items())
     bound = {name: parameters[name] for name in used}
     try:
+        rows(connection, f"SET SESSION TimeZone = {literal(zone)}")
         inner = _exact(connection, query.strip().rstrip(";"), bound)
         # A dictionary of names or addresses is given up when it is full: trying takes as long as all the rest.
         how = f"FORMAT parquet, DICTIONARY_SIZE_LIMIT 1000, KV_METADATA {{{footer}}}"
