@@ -29,12 +29,16 @@ from .engines.duckdb import attached, first_line, memory, opened, rows
 from .errors import RepairState
 from .journal import Journal, read_id
 from .model import Address
+from .rendering import key
 from .state import State, folder, replacing, unwritable
 
 MIGRATIONS = {2: "ALTER TABLE told ADD COLUMN IF NOT EXISTS stamp UBIGINT"}
 """What makes a ledger of one version less into one of this."""
 
-SCHEMA_VERSION = max(MIGRATIONS)
+NUMBERED = 3
+"""The version from which on an identity that is a number is one row, however it was written: see `_number`."""
+
+SCHEMA_VERSION = max(*MIGRATIONS, NUMBERED)
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS meta (key VARCHAR, value VARCHAR);
@@ -287,9 +291,35 @@ class Ledger:
     def _migrate(self, connection: duckdb.DuckDBPyConnection) -> None:
         for version in range(self._version(connection) + 1, SCHEMA_VERSION + 1):
             rows(connection, "BEGIN")
-            rows(connection, MIGRATIONS[version])
+            if version == NUMBERED:
+                self._number(connection)
+            else:
+                rows(connection, MIGRATIONS[version])
             fold.set_meta(connection, schema_version=str(version))
             rows(connection, "COMMIT")
+
+    def _number(self, connection: duckdb.DuckDBPyConnection) -> None:
+        """
+        Leave one row of those that were told under two spellings of one number: what was said last.
+
+        It was unsettled if one of them was.
+        """
+        if not self.target.numbers:
+            return
+        told_key = key(self.target, self.target.identity, "name", "value")
+        rows(
+            connection,
+            f"""
+            CREATE OR REPLACE TEMP TABLE spelt AS
+            WITH held AS (SELECT rowid AS told_row, {told_key} AS key, unsettled, moment, state FROM told)
+            SELECT told_row, bool_or(unsettled) OVER (PARTITION BY key) AS unsettled,
+                row_number() OVER (PARTITION BY key ORDER BY moment DESC NULLS LAST, state = 'out' DESC) AS place
+            FROM held WHERE key IN (SELECT key FROM held GROUP BY key HAVING count(*) > 1)
+            """,
+        )
+        rows(connection, "UPDATE told SET unsettled = s.unsettled FROM spelt AS s WHERE s.told_row = told.rowid")
+        rows(connection, "DELETE FROM told WHERE rowid IN (SELECT told_row FROM spelt WHERE place > 1)")
+        rows(connection, "DROP TABLE spelt")
 
     def _version(self, connection: duckdb.DuckDBPyConnection, prefix: str = "") -> int:
         found = rows(connection, f"SELECT value FROM {prefix}meta WHERE key = 'schema_version'")

@@ -50,7 +50,25 @@ def normalised(target: Target, name: str, text: str) -> str:
     """Return the SQL of the form in which identities called *name* are compared."""
     if name in target.exact:
         return text
+    if name in target.numbers:
+        return _number(text)
     return f"lower({trimmed(text)})" if name in target.email else trimmed(text)
+
+
+def _number(text: str) -> str:
+    """
+    Return the SQL of *text* without spaces at its ends, and of a whole number without a plus and zeros before it.
+
+    Only what comes before "1" is looked at: that is what begins with a plus or a zero.
+    """
+
+    def plain(text: str) -> str:
+        return f"regexp_replace({text}, '^[+]?0*([0-9]+)$', '\\1')"
+
+    if "(" in text:
+        return plain(f"trim({text})")
+    spaced = f"contains({text}, ' ') OR strlen({text}) <> length({text})"
+    return f"CASE WHEN {spaced} THEN {plain(f'trim({text})')} WHEN {text} < '1' THEN {plain(text)} ELSE {text} END"
 
 
 def key(target: Target, identity: tuple[str, ...], name: str, value: str) -> str:

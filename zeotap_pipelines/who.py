@@ -3,7 +3,8 @@ Who a row is about, as SQL conditions: a person named by one key, in any field o
 
 An e-mail address is compared without regard to case and found in any field; any other
 key is compared as it is, trimmed, and only with what identifies a person: "7" may as
-well be a number of points, or the id of somebody else's event.
+well be a number of points, or the id of somebody else's event. Where a target takes
+ids for numbers, it is compared as the target does it.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from dataclasses import dataclass
 from .destinations.base import Target
 from .mapping import Field, canonical
 from .naming import identifier, literal
+from .rendering import normalised
 from .sync import Sync
 
 EVENT_PERSON = "user_id"
@@ -37,6 +39,10 @@ class Who:
             return f"coalesce(lower(trim({text})) = lower(trim({literal(self.key)})), false)"
         return f"coalesce(trim({text}) = trim({literal(self.key)}), false)"
 
+    def number(self, target: Target, name: str, text: str) -> str:
+        """Return the SQL condition that *text*, an identity called *name* at *target*, is the key's number."""
+        return f"coalesce({normalised(target, name, text)} = {normalised(target, name, literal(self.key))}, false)"
+
     def among(self, texts: str) -> str:
         """Return the SQL condition that the list *texts* holds the key."""
         return f"len(list_filter({texts}, lambda x: {self.same('x')})) > 0"
@@ -56,7 +62,9 @@ class Who:
         if self.field is not None:
             others = f"list_filter({others}, lambda x: starts_with(x, {literal(self.field + '=')}))"
         values = f"list_transform({others}, lambda x: substr(x, strpos(x, '=') + 1))"
-        return f"(({named} AND {self.same('value')}) OR {self.among(values)})"
+        mine = [self.same("value")]
+        mine += [f"name = {literal(name)} AND {self.number(target, name, 'value')}" for name in sorted(target.numbers)]
+        return f"(({named} AND ({' OR '.join(mine)})) OR {self.among(values)})"
 
     def planned(self, target: Target) -> str:
         """Return the condition on a row of a plan, whose body may say who it is about."""
@@ -74,19 +82,23 @@ class Who:
         if self._email:
             return f"({' OR '.join(self.same(text) for text in texts)})"
         chosen: list[str] = []
+        numbers: list[str] = []
         used = list(syncs)
         for sync in used:
             for name, origin in _persons(sync, self.field):
                 if not set(origin.columns) <= set(types):
                     continue  # A snapshot from before the column was there.
                 chosen.append(origin.canonical(types, sync.target.date_format))
+                if name in sync.target.numbers:
+                    numbers.append(self.number(sync.target, name, chosen[-1]))
                 if origin.column is not None and self.field in (None, name, origin.column):
                     chosen.append(canonical(identifier(origin.column), types[origin.column]))
         if self.field is not None and self.field in types:
             chosen.append(canonical(identifier(self.field), types[self.field]))
         elif not used and self.field is None:
             chosen += [canonical(identifier(name), types[name]) for name in key if name in types]
-        return f"({' OR '.join(self.same(text) for text in dict.fromkeys(chosen)) or 'false'})"
+        conditions = [*(self.same(text) for text in dict.fromkeys(chosen)), *dict.fromkeys(numbers)]
+        return f"({' OR '.join(conditions) or 'false'})"
 
 
 def _persons(sync: Sync, field: str | None) -> Iterable[tuple[str, Field]]:

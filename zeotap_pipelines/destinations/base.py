@@ -132,6 +132,9 @@ class Target(ABC):
     exact: ClassVar[frozenset[str]] = frozenset()
     """The identity fields that are compared byte for byte; all others are trimmed."""
 
+    numbers: ClassVar[frozenset[str]] = frozenset()
+    """The identity fields that are whole numbers to the service: 0100, +100 and 100 are one."""
+
     kinds: ClassVar[Mapping[str, Kind]] = {}
     """The JSON types of the fields that aren't text."""
 

@@ -194,6 +194,11 @@ class UserProfile(Target):
         """The identity fields that are compared without regard to case."""
         return frozenset({"user_id"}) if self.id_type == "email" else frozenset()
 
+    @cached_property
+    def numbers(self) -> frozenset[str]:  # type: ignore[override]
+        """A CrowdTwist id is a number."""
+        return frozenset({"user_id"}) if self.id_type == "id" else frozenset()
+
     def check(self, mode: Mode, fields: Collection[str]) -> None:
         """Refuse to create users by CrowdTwist ids, which only CrowdTwist chooses."""
         if self.id_type == "id" and mode is Mode.INSERT:

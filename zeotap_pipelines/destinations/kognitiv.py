@@ -111,6 +111,8 @@ class PromotionalMemberGroup(Target):
     kind = "promotional_member_group"
     verbs = frozenset({Verb.ADD, Verb.REMOVE})
     identity = ("member_internal_id",)
+    # Assumption (number-ids): 0100 and 100 are one member, since an internal member id is a 32-bit integer.
+    numbers = frozenset({"member_internal_id"})
     default_fields = ("member_internal_id",)
     notes = (
         "membership may take some minutes to show in Kognitiv's console; inactive members can't be added",

@@ -28,6 +28,11 @@ _GROUPS = "/api/groups/promotionalMember"
 _MEMBER = _GROUPS + "/{ref}/members/{member}"
 
 
+def number(member: str) -> str:
+    """Return a member's id as the service keeps it: a number, however it is written; what is none stays as it is."""
+    return str(int(member)) if re.fullmatch(r"[+]?[0-9]+", member) else member
+
+
 def everyone_but_strangers(member: str) -> bool:
     """Whether a member exists, by default: every id does unless it starts with 'stranger'."""
     return not member.startswith("stranger")
@@ -84,7 +89,7 @@ class Kognitiv(Service):
         """Members that the group had before anybody used the API."""
         with self.store.transaction():
             for member in members:
-                self.store.execute("INSERT OR IGNORE INTO kognitiv_member VALUES (?, ?)", ref, member)
+                self.store.execute("INSERT OR IGNORE INTO kognitiv_member VALUES (?, ?)", ref, number(member))
 
     def set_standing(self, member: str, standing: Literal["active", "inactive", "missing"]) -> None:
         """Make a person active, inactive (can't be added) or missing, whatever `exists` says of them."""
@@ -148,7 +153,7 @@ class Kognitiv(Service):
         return Reply.json(200, {"data": [_group(*row) for row in rows]})
 
     def _add(self, _: Request, identifiers: Mapping[str, str]) -> Reply:
-        ref, member = identifiers["ref"], identifiers["member"]
+        ref, member = identifiers["ref"], number(identifiers["member"])
         missing = self._missing(ref, member)
         if missing is not None:
             return missing
@@ -158,7 +163,7 @@ class Kognitiv(Service):
         return Reply(204)
 
     def _remove(self, _: Request, identifiers: Mapping[str, str]) -> Reply:
-        ref, member = identifiers["ref"], identifiers["member"]
+        ref, member = identifiers["ref"], number(identifiers["member"])
         missing = self._missing(ref, member)
         if missing is not None:
             return missing
