@@ -108,7 +108,7 @@ class ClientCredentials(httpx.Auth):
         try:
             answer = response.json()
             token, life = answer["access_token"], float(answer.get("expires_in", 3600))
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise FixConnection(f"{self.token_url} answers without an access_token: check token_url") from error
         if not isinstance(token, str) or not token.isascii() or not token.isprintable():
             raise FixConnection(f"{self.token_url} answers with an access_token that is no token: check token_url")
@@ -120,7 +120,7 @@ def _error(response: httpx.Response) -> str:
     """Return OAuth's own word for what is wrong; nothing else of the body, which may echo what was sent."""
     try:
         code = response.json()["error"]
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         return ""
     known = (
         "invalid_client",

@@ -35,6 +35,7 @@ from ..mapping import trimmed
 from ..model import Batch, Call, Conversation, Fate, Halt, Outcome, Question, Receipt, Task, Unanswered
 from ..naming import segment
 from .agillic_tasks import COMPLETED, FAILED, anonymous, attributed, standing, task_id, waits
+from .answers import UNREADABLE
 from .base import TRANSIENT, Connection, Limits, Target, Visit
 
 PERSON_DATA = "/discovery/persondata"
@@ -301,7 +302,7 @@ def listing(response: httpx.Response, path: str) -> Any:
         )
     try:
         return response.json()
-    except ValueError as error:
+    except UNREADABLE as error:
         raise FixConnection(f"Agillic does not answer {path} with JSON: check base_url") from error
 
 

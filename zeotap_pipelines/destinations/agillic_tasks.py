@@ -9,9 +9,13 @@ from typing import Any
 import httpx
 
 from ..model import Operation
+from .answers import UNREADABLE, names_an_error
 
 COMPLETED, FAILED = "completed", "failed"
 """Assumption (task-end): these words end a task, as in the vendor's message API; any other means that it runs."""
+
+COUNTS = ("failedCount", "failureCount", "errorCount", "numberOfFailed")
+"""What an answer may call the number of those that failed."""
 
 FIRST_POLL, LONGEST_POLL = 0.25, 30.0
 """Seconds before a task is first asked for, and at most between two questions; each wait is twice the one before."""
@@ -29,16 +33,33 @@ def standing(response: httpx.Response) -> tuple[str, list[Mapping[str, Any]] | N
 
     Assumption (task-body): ``{"status": …, "details": {"result": {"failed": […]}}}``.
     """
-    found: Any = parsed(response)
+    found = parsed(response)
     status = str(found.get("status")).lower()
-    failed = failures(found)
-    for name in ("details", "result"):  # Failures count wherever they stand: none may pass for a success.
-        found = found.get(name) or {}
+    if status == COMPLETED and names_an_error(found):
+        return status, None
+    return status, everybody(found)
+
+
+def everybody(found: Any) -> list[Mapping[str, Any]] | None:
+    """
+    Return the failures in an answer wherever they stand: none may pass for a success.
+
+    None where nobody can tell who they are, or where more are counted than are named.
+    """
+    named: list[Mapping[str, Any]] = []
+    counted = 0
+    for name in ("details", "result", ""):
         some = failures(found)
-        if failed is None or some is None:
-            return status, None
-        failed = [*failed, *some]
-    return status, failed
+        if some is None:
+            return None
+        named += some
+        counted = max(counted, *(_count(found.get(count)) for count in COUNTS))
+        found = found.get(name) or {}
+    return named if counted <= len(named) else None
+
+
+def _count(value: Any) -> int:
+    return int(value) if re.fullmatch("[0-9]{1,9}", str(value)) else 0
 
 
 def failures(found: Any) -> list[Mapping[str, Any]] | None:
@@ -79,8 +100,8 @@ def attributed(
 def whom_it_names(response: httpx.Response) -> list[Mapping[str, Any]] | None:
     """Return the failures that a group's answer names, or None where it can't be read; no content names none."""
     try:
-        return failures(response.json() or {})
-    except ValueError:
+        return everybody(response.json() or {})
+    except UNREADABLE:
         return None if response.content.strip() else []
 
 
@@ -109,7 +130,7 @@ def parsed(response: httpx.Response) -> dict[str, Any]:
     """Return the JSON object that *response* holds, or an empty one."""
     try:
         found = response.json()
-    except ValueError:
+    except UNREADABLE:
         return {}
     return found if isinstance(found, dict) else {}
 

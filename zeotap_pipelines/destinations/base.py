@@ -28,6 +28,7 @@ from ..model import (
     Verb,
 )
 from ..naming import NAME
+from .answers import names_an_error, read
 
 TRANSIENT = frozenset({408, 425, 429, 500, 502, 503, 504})
 """Statuses that say nothing against the row: asking again may succeed."""
@@ -266,12 +267,7 @@ def _in_place_of_an_answer(response: httpx.Response) -> str:
     """Return what a success holds that is none, whatever its type and status say; nothing where it is one."""
     if response.content.lstrip()[:1] == b"<":
         return "a web page"
-    try:
-        said = response.json()
-    except ValueError:
-        return ""
-    wrong = isinstance(said, dict) and (said.get("error") or said.get("errors") or said.get("success") is False)
-    return "an error" if wrong else ""
+    return "an error" if names_an_error(read(response)) else ""
 
 
 def _said(response: httpx.Response) -> str:

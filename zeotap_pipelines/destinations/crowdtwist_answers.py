@@ -11,6 +11,7 @@ import httpx
 
 from ..errors import FixConnection
 from ..model import Fate, Halt, Outcome, Receipt
+from .answers import UNREADABLE, names_an_error
 from .base import Visit, judge
 
 NOT_OURS = "which is no answer of CrowdTwist's"
@@ -93,9 +94,9 @@ def acknowledged(response: httpx.Response) -> bool:
         return False
     try:
         found = response.json() if response.content.strip() else None
-    except (ValueError, RecursionError):
+    except UNREADABLE:
         return False
-    return not (isinstance(found, dict) and found.get("error"))
+    return not names_an_error(found)
 
 
 def reason(response: httpx.Response) -> str:

@@ -25,6 +25,7 @@ from ..auth import ClientCredentials
 from ..errors import FixConnection, FixDeclaration, FixTarget, TryAgainLater
 from ..model import Batch, Call, Conversation, Fate, Halt, Outcome, Question, Receipt, Verb
 from ..naming import segment
+from .answers import UNREADABLE
 from .base import Connection, Limits, Target, Visit, safe_url
 
 GROUPS = "/api/groups/promotionalMember"
@@ -227,6 +228,6 @@ def _listed(response: httpx.Response) -> list[dict[str, Any]] | None:
         return None
     try:
         found = response.json()["data"]
-    except (ValueError, KeyError, TypeError):
+    except (*UNREADABLE, KeyError, TypeError):
         return None
     return found if isinstance(found, list) and all(isinstance(group, dict) for group in found) else None
