@@ -222,6 +222,65 @@ def test_what_is_declared_twice_is_refused_naming_both_places(project: Project, 
     assert says in str(found.value) and "/more/defs.yaml" in str(found.value)
 
 
+TWO_NAMES = {
+    "KognitivConnection": ("base_url: us\n  client_id: c\n  client_secret: A\n", "client_id"),
+    "MoEngageConnection": ("data_center: '01'\n  app_id: a\n  secret_key: A\n", "app_id"),
+    "CrowdTwistConnection": ("base_url: https://api1.crowdtwist.com\n  api_key: A\n", "api_key"),
+    "AgillicConnection": ("base_url: https://api.x.net\n  developer_key: k\n  developer_secret: A\n", "developer_key"),
+}
+SIGNED = "base_url: https://api1.crowdtwist.com\n  authentication: hmac\n  public_key: p\n  private_key: B\n"
+
+
+def twice(project: Project, kind: str, first: str, second: str, accounts: tuple[str, str] = ("one", "two")) -> None:
+    for name, settings, account in zip(("first", "second"), (first, second), accounts, strict=True):
+        head = f"type: zeotap_pipelines.{kind}\nattributes:\n  name: {name}\n  account: {account}\n"
+        project.declare(name, f"{head}  {settings}")
+
+
+@pytest.mark.parametrize("kind", TWO_NAMES)
+def test_one_account_has_one_name_or_both_places_are_named(project: Project, kind: str) -> None:
+    """By two names two syncs would write to one group, and each would take out whom the other wants in."""
+    settings, shared = TWO_NAMES[kind]
+    twice(project, kind, settings, settings)
+    with pytest.raises(
+        DeclarationError, match=rf"^{project.module}/defs/\w+/defs\.yaml:4: account '(one|two)' is"
+    ) as found:
+        project.load()
+    said = str(found.value)
+    assert f"the same base_url and {shared}" in said and "\n" not in said
+    assert all(f"/{name}/defs.yaml:4" in said for name in ("first", "second"))
+
+
+def test_one_account_has_one_name_however_its_address_is_written(project: Project) -> None:
+    settings, _ = TWO_NAMES["KognitivConnection"]
+    elsewhere = settings.replace("base_url: us", "base_url: https://APP.kognitivloyalty.com:443/").replace("A\n", "B\n")
+    twice(project, "KognitivConnection", settings, elsewhere)
+    with pytest.raises(DeclarationError, match="the same base_url and client_id"):
+        project.load()
+
+
+@pytest.mark.parametrize("kind", TWO_NAMES)
+def test_account_names_of_a_service_differ_by_more_than_case(project: Project, kind: str) -> None:
+    """Where the disk takes them for one, their ledgers would be one."""
+    settings, _ = TWO_NAMES[kind]
+    twice(project, kind, settings, settings.replace("A\n", "B\n"), ("one", "One"))
+    with pytest.raises(DeclarationError, match=r"defs\.yaml:4: account 'O?o?ne' and .*differ in case only"):
+        project.load()
+
+
+@pytest.mark.parametrize("kind", TWO_NAMES)
+def test_two_accounts_may_share_a_host_and_one_account_may_have_two_connections(project: Project, kind: str) -> None:
+    settings, shared = TWO_NAMES[kind]
+    twice(project, kind, settings, settings, ("one", "one"))
+    assert project.load()
+    value = settings.split(f"{shared}: ")[1].split("\n")[0]
+    twice(project, kind, settings, settings.replace(f"{shared}: {value}\n", f"{shared}: OTHER\n"))
+    assert project.load()
+    if kind == "CrowdTwistConnection":
+        twice(project, kind, settings, SIGNED)
+        assert project.load()
+
+
 def test_a_connection_to_another_service_is_refused(project: Project) -> None:
     other = "type: zeotap_pipelines.MoEngageConnection\nattributes:\n  name: moengage\n  account: main\n"
     project.declare(

@@ -11,10 +11,11 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, get_args, get_origin
+from urllib.parse import urlsplit
 
 import dagster as dg
 import duckdb
@@ -106,10 +107,44 @@ class ConnectionDeclaration(Reachable):
 
     def limits(self) -> Limits:
         """Return what the account allows; raise DeclarationError where a setting is wrong."""
+        return self._judged().limits()
+
+    def same_account(self, other: ConnectionDeclaration) -> str | None:
+        """Return the setting by which *other* speaks to this very account at the service; None where it doesn't."""
+        if other.service != self.service or other._host() != self._host():
+            return None
+        mine, theirs = self.settings(), other.settings()
+        shared = (name for name in self.connection_type.credentials if mine[name] and mine[name] == theirs[name])
+        return next(shared, None)
+
+    def check_account(self, others: Iterable[ConnectionDeclaration]) -> None:
+        """Raise DeclarationError where one of *others* calls this account by another name, or in other letters."""
+        for other in others:
+            if other.service != self.service or other.account == self.account:
+                continue
+            if other.account.lower() == self.account.lower():
+                says = f"account {self.account!r} and {other.account!r} ({other.place('account')}) differ in case only"
+                raise self.error("account", says=f"{says}: write it the same, or another name")
+            try:
+                shared = self.same_account(other)
+            except DeclarationError:
+                continue  # It is said where that one is built.
+            if shared:
+                raise self.error(
+                    "account",
+                    says=f"account {self.account!r} is called {other.account!r} at {other.place('account')}, with the "
+                    f"same base_url and {shared}: what was delivered is remembered by one name, give both the same",
+                )
+
+    def _host(self) -> tuple[str | None, int | None]:
+        address = urlsplit(self._judged().base_url)
+        return address.hostname, address.port or {"https": 443, "http": 80}[address.scheme]
+
+    def _judged(self) -> Connection:
         hidden = secret_settings(self.connection_type)
         plain: dict[str, Any] = {n: "?" if n in hidden and value else value for n, value in self.settings().items()}
         try:
-            return self.connection_type(**plain).limits()
+            return self.connection_type(**plain)
         except ValidationError as invalid:
             first = invalid.errors()[0]
             where = first["loc"] or ("name",)
@@ -119,6 +154,7 @@ class ConnectionDeclaration(Reachable):
         """Return the resource. Settings that can be judged without the secrets are judged now."""
         catalog(context, Reachable)  # type: ignore[type-abstract]
         self.limits()
+        self.check_account(catalog(context, ConnectionDeclaration).values())  # type: ignore[type-abstract]
         return dg.Definitions(resources={self.name: self.resource_type(**self.settings())})
 
 

@@ -66,6 +66,7 @@ class Agillic(Connection):
     """One Agillic instance: production and staging are two accounts, told apart by their key pairs."""
 
     service: ClassVar[str] = "agillic"
+    credentials: ClassVar[tuple[str, ...]] = ("developer_key",)
     unverified: ClassVar[str] = "the permissions to write recipients, target groups and one-to-many tables"
 
     base_url: str = Field(description="The API endpoint, for example https://api-eu1.agillic.net")

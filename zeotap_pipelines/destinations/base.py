@@ -59,6 +59,9 @@ class Connection(BaseModel, ABC):
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
     service: ClassVar[str]
+    credentials: ClassVar[tuple[str, ...]]
+    """The settings that say whose account it is: two connections that share one speak to the same."""
+
     unverified: ClassVar[str]
     """What `test` leaves open, because asking for it would change something."""
 

@@ -86,6 +86,7 @@ class CrowdTwist(Connection):
     """One Oracle CrowdTwist instance."""
 
     service: ClassVar[str] = "crowdtwist"
+    credentials: ClassVar[tuple[str, ...]] = ("api_key", "public_key")
     unverified: ClassVar[str] = "the permissions to create and update users and to credit activities"
 
     base_url: str = Field(description="API Base URL, for example https://api123.crowdtwist.com")

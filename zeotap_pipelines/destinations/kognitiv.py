@@ -45,6 +45,7 @@ class Kognitiv(Connection):
     """One Kognitiv Inspire account."""
 
     service: ClassVar[str] = "kognitiv"
+    credentials: ClassVar[tuple[str, ...]] = ("client_id",)
     unverified: ClassVar[str] = "the permission to add and remove members"
 
     base_url: str = Field(

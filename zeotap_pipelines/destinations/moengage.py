@@ -67,6 +67,7 @@ class MoEngage(Connection):
     """One MoEngage workspace (app)."""
 
     service: ClassVar[str] = "moengage"
+    credentials: ClassVar[tuple[str, ...]] = ("app_id",)
     unverified: ClassVar[str] = "whether the account may sync cohorts"
 
     data_center: Literal["01", "02", "03", "04", "05", "06", "101"] | None = Field(
