@@ -12,7 +12,7 @@ from . import fold
 from .engines.duckdb import rows
 from .errors import FixDeclaration
 from .ledger import Ledger
-from .naming import masked
+from .naming import masked, said
 
 
 class Decision(StrEnum):
@@ -52,7 +52,7 @@ def decide(
 
     Who decided what, when and why is stored. The account's lock must be held.
     """
-    if not by or not reason:
+    if not (said(by) and said(reason)):
         raise FixDeclaration("a decision about rows in doubt carries who decides and why")
     wanted = None if ids is None else set(ids)
     becomes = {Decision.RESEND: "released", Decision.WAS_SENT: "in", Decision.DROP: "dropped"}[decision]

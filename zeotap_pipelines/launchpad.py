@@ -7,6 +7,7 @@ import dagster as dg
 from pydantic import Field
 
 from .errors import FixSettings
+from .naming import said
 from .trip import Approval
 
 
@@ -38,8 +39,9 @@ class SyncConfig(dg.Config):
         """Return the approval, which needs a name and a reason."""
         if self.approve is None:
             return None
-        if not (self.approved_by and self.reason):
+        if not (said(self.approved_by) and said(self.reason)):
             raise FixSettings("an approval carries approved_by and reason")
+        assert self.approved_by and self.reason
         return Approval(self.approve, self.approved_by, self.reason)
 
     def check(self, plans: int) -> None:

@@ -45,6 +45,11 @@ def literal(text: str) -> str:
     return "'" + text.replace("'", "''") + "'"
 
 
+def said(text: str | None) -> bool:
+    """Return whether *text* says anything: spaces and signs alone name nobody, and are no reason."""
+    return text is not None and any(sign.isalnum() for sign in text)
+
+
 def masked(key: str) -> str:
     """Return *key* with its middle hidden, as previews show it."""
     return "…" if len(key) <= 4 else f"{key[:2]}…{key[-1:]}"

@@ -8,6 +8,7 @@ from datetime import datetime
 
 from .errors import FixSettings, RepairState
 from .hours import Hours
+from .naming import said
 from .state import State, write_text
 
 
@@ -35,7 +36,7 @@ class Closed:
 
 def pause(sync: str, state: State, *, by: str, reason: str, now: datetime) -> str:
     """Pause *sync* until somebody resumes it, and say so. What it is sending at the moment is sent."""
-    if not (by.strip() and reason.strip()):
+    if not (said(by) and said(reason)):
         raise FixSettings("a pause carries who pauses and why")
     write_text(state.pause(sync), json.dumps(asdict(Pause(by, reason, now.isoformat())), ensure_ascii=False) + "\n")
     return f"{sync} is paused: nothing is sent until it is resumed"

@@ -323,8 +323,9 @@ def test_a_person_decides_by_opaque_ids_and_each_decision_is_stored(world: World
     ids = opaque(world)
     with pytest.raises(FixDeclaration, match="no row in doubt has the id 0123"):
         settle(world, Decision.DROP, ["0123", ids["dropped"]])
-    with pytest.raises(FixDeclaration, match="who decides and why"):
-        decide(world.ledger, None, Decision.DROP, by="", reason="", now=world.clock.now())
+    for by, why in (("", ""), (" ", "known"), ("ada", "\u00a0")):
+        with pytest.raises(FixDeclaration, match="who decides and why"):
+            decide(world.ledger, None, Decision.DROP, by=by, reason=why, now=world.clock.now())
     assert in_doubt(world) == {"resent", "sent", "dropped"}, "a wrong id decides nothing"
     for decision, event in ((Decision.RESEND, "resent"), (Decision.WAS_SENT, "sent"), (Decision.DROP, "dropped")):
         assert settle(world, decision, [ids[event]]) == 1
