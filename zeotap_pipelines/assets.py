@@ -104,11 +104,11 @@ def diff_asset(
         with failing(context, declared):
             for group in groups(definition, partitions(context, audience, datetime.now(UTC))):
                 plan = pipeline.plan(definition, group[-1], state(), run=context.run.run_id)
-                context.log.info(observability.plan_line(plan))
                 past = observability.superseded_by(definition, group[-1], state())
+                context.log.info(observability.plan_line(plan) + (f"; it is {past}: nothing is sent" if past else ""))
                 metadata = observability.of_plan(plan, definition, connection.limits(), state())
                 if past:
-                    metadata["superseded"] = f"{past}: nothing is sent unless it is restored"
+                    metadata = observability.of_the_past(metadata, past)
                 plans.append((plan, past))
                 if context.has_partition_key_range:
                     note(context, group, metadata)

@@ -102,8 +102,10 @@ def superseded(plan_window: Partition, standing: Standing, restore: bool) -> str
     """Return why a partition may not be asked from, or None where it may."""
     if standing.mark is None or restore:
         return None
-    if plan_window.end < standing.mark or (standing.restored and plan_window.end == standing.mark):
+    if plan_window.end < standing.mark:
         return f"superseded by {standing.mark_partition}"
+    if standing.restored and plan_window.end == standing.mark:
+        return "superseded by an older partition, which was restored since"
     return None
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from textwrap import dedent, indent
 from typing import TYPE_CHECKING, Any
@@ -117,6 +117,18 @@ def of_plan(plan: Plan, sync: core.Sync, limits: Limits, state: State) -> dict[s
         metadata["last_plans"] = dg.MetadataValue.md(before)
     metadata["file"] = dg.MetadataValue.path(str(plan.file(state)))
     return metadata
+
+
+def of_the_past(metadata: Mapping[str, Any], past: str) -> dict[str, Any]:
+    """Return the *metadata* of a plan that sends nothing: *past* says why, as `superseded_by` does."""
+    costs = ("predicted_calls", "predicted_minutes", "share_of_daily_budget")
+    free = {name: value for name, value in metadata.items() if name not in costs}
+    return {
+        "superseded": f"{past}: nothing is sent unless it is restored",
+        "superseded_by": past.removeprefix("superseded by "),
+        **free,
+        "predicted_calls": 0,
+    }
 
 
 def predicted_calls(plan: Plan, sync: core.Sync) -> int:

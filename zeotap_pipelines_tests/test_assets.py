@@ -200,7 +200,9 @@ def test_an_older_partition_sends_nothing_and_says_by_what_it_is_superseded(proj
     before = asked(group)
     run = project.run(day=ONE)
     assert run.green() == [ONE] and f"superseded by {TWO}" in run.metadata()["superseded"]
-    assert f"superseded by {TWO}" in run.metadata(DIFF)["superseded"]
+    planned = run.metadata(DIFF)
+    assert f"superseded by {TWO}" in planned["superseded"] and planned["superseded_by"] == TWO
+    assert planned["predicted_calls"] == 0 and "predicted_minutes" not in planned
     assert asked(group) == before
 
 
@@ -218,6 +220,20 @@ def test_restore_goes_back_on_purpose(project: Project, group: Sandbox) -> None:
     assert project.run(day=ONE, restore=True).green() == [ONE]
     assert members(group) == {"1", "2", "3"}
     assert "superseded" in project.run(SYNC, day=ONE).metadata()
+
+
+def test_a_partition_is_not_superseded_by_itself_but_by_the_restoration_of_an_older_one(
+    project: Project, group: Sandbox
+) -> None:
+    project.seen({ONE: ["1", "2"], TWO: ["2"]})
+    project.run(day=ONE)
+    project.run(day=TWO)
+    assert project.run(SYNC, day=ONE, restore=True).green() == [ONE]
+    run = project.run(day=TWO)
+    for asset in (DIFF, SYNC):
+        said = run.metadata(asset)["superseded"]
+        assert "superseded by an older partition, which was restored since" in said and f"by {TWO}" not in said
+    assert members(group) == {"1", "2"}
 
 
 def test_a_range_sends_the_net_difference_once(project: Project, group: Sandbox) -> None:
@@ -259,7 +275,9 @@ def test_what_the_check_offers_to_paste_approves_the_plan(project: Project, grou
     check = project.run(day=TWO).checks()["removed_share"]
     pasted = yaml.safe_load(check.metadata["launchpad"].value)
     config = pasted["ops"]["syncs__people_to_group"]["config"]
-    assert "approved_by and reason" in project.run(SYNC, day=TWO, **config).failure
+    for nobody in ({}, {"approved_by": " ", "reason": "ok"}, {"approved_by": "ada", "reason": "\u200b - "}):
+        assert "approved_by and reason" in project.run(SYNC, day=TWO, **config | nobody).failure
+    assert members(group) == {"1", "2", "3"}
     run = project.run(SYNC, day=TWO, **{**config, "approved_by": "ada", "reason": "the campaign is over"})
     assert run.green() == [TWO] and members(group) == set()
     assert (run.metadata()["approved_by"], run.metadata()["approval_reason"]) == ("ada", "the campaign is over")
