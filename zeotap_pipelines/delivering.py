@@ -83,9 +83,15 @@ def sync_asset(
                 said = {"nothing_sent": closed.why, "goes_on": closed.goes_on}
                 yield _observed(context, definition, together[-1][-1], said)
                 return
+            try:
+                account = getattr(context.resources, connection.name).connection()
+            except ZeotapError as missing:
+                if not config.trial:  # Else whoever goes on would ask every minute.
+                    debt.failed(missing, datetime.now(UTC))
+                raise
             trip = Trip(
                 state(),
-                getattr(context.resources, connection.name).connection(),
+                account,
                 context.run.run_id,
                 hours=declared.hours(audience),
                 on_progress=Progress(_observing(context, definition, together[-1][-1])),
@@ -155,7 +161,7 @@ def _carried_out(
     except AskForRestore as superseded:
         context.log.info(str(superseded))
         return str(superseded)
-    except ZeotapError as error:
+    except Exception as error:
         if not config.trial:
             debt.failed(error, datetime.now(UTC))
         raise
