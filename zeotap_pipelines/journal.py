@@ -1,7 +1,7 @@
 """
 The ledger's append-only tail: one line per thing asked or answered, durable before more is asked.
 
-    {"n": 0, "kind": "journal", "id": …}                          the first line
+    {"n": 0, "kind": "journal", "id": …, "follows": …}            the first line; which journal was folded before
     {"n": 1, "kind": "begin", "plan": …, "partition": …, …}       a run begins to ask for a plan
     {"n": 2, "kind": "asked", "plan": …, "rows": [[0, 49]], …}    about to be asked
     {"n": 3, "kind": "answered", "plan": …, "rows": [[0, 0]], "fate": …, "except": […]}
@@ -126,7 +126,7 @@ class Journal:
 
     def restart(self) -> None:
         """Begin anew, after everything was folded."""
-        _start(self.path)
+        _start(self.path, follows=self.id)
         # A signal may end the run between any two of these lines: there is a file to close after each.
         folded, self._file = self._file, os.open(self.path, os.O_WRONLY | os.O_APPEND)
         os.close(folded)
@@ -168,8 +168,19 @@ def read_id(path: Path) -> str | None:
         return _id(file.readline(), path)
 
 
-def _start(path: Path) -> None:
-    write_text(path, json.dumps({"n": 0, "kind": "journal", "id": os.urandom(16).hex()}) + "\n")
+def follows(path: Path) -> bool:
+    """Return whether there is a journal at *path*, and one before it was folded: then there must be a ledger."""
+    if not path.exists():
+        return False
+    with path.open("rb") as file:
+        line = file.readline()
+    _id(line, path)
+    return json.loads(line).get("follows") is not None
+
+
+def _start(path: Path, follows: str | None = None) -> None:
+    header = {"n": 0, "kind": "journal", "id": os.urandom(16).hex()} | ({"follows": follows} if follows else {})
+    write_text(path, json.dumps(header) + "\n")
 
 
 def _recover(path: Path) -> tuple[str, int]:

@@ -27,7 +27,7 @@ from . import fold, stamps
 from .destinations.base import Target
 from .engines.duckdb import attached, first_line, memory, opened, rows
 from .errors import RepairState
-from .journal import Journal, read_id
+from .journal import Journal, follows, read_id
 from .model import Address
 from .rendering import key
 from .state import State, folder, replacing, unwritable
@@ -125,9 +125,14 @@ class Ledger:
         """
         Open the journal to append to it. The account's lock must be held.
 
-        A ledger that once had one always has one. Raises RepairState where it is
-        missing: what it held may have been asked.
+        A ledger that once had one always has one, and one that follows another has a
+        ledger. Raises RepairState where it is missing: what it held may have been asked.
         """
+        if not self.exists() and follows(self.journal_file):
+            raise RepairState(
+                f"the ledger {self.file} is missing, and with it what was told: put it back; "
+                f"if it is lost, move {self.journal_file.name} away too and adopt what the target holds (zeotap adopt)"
+            )
         if self.exists() and not self.journal_file.exists():
             with self.reading() as connection:
                 if rows(connection, "SELECT 1 FROM meta WHERE key = 'journal'"):

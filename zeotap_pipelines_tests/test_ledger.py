@@ -1,6 +1,7 @@
 """What was told, whatever happens to the files and the clock."""
 
 import json
+import shutil
 import stat
 from datetime import timedelta
 from pathlib import Path
@@ -8,6 +9,7 @@ from pathlib import Path
 import duckdb
 import pytest
 
+from zeotap_pipelines.destinations.crowdtwist_activities import ActivityCredit
 from zeotap_pipelines.errors import RepairState
 from zeotap_pipelines.journal import Journal
 from zeotap_pipelines.ledger import Ledger
@@ -15,6 +17,7 @@ from zeotap_pipelines.model import Fate
 from zeotap_pipelines.naming import filename
 from zeotap_pipelines.sandbox import Fault
 from zeotap_pipelines.state import State
+from zeotap_pipelines_tests.specimens import credit
 from zeotap_pipelines_tests.world import Rows, World, day, nth
 
 
@@ -168,6 +171,50 @@ def test_without_its_journal_nobody_knows_what_was_asked_and_nothing_is(world: W
     aside.rename(world.ledger.journal_file)
     world.deliver(["1", "2", "3"], day(2))
     assert world.told() == [("1", "in"), ("2", "in"), ("3", "in")]
+
+
+def test_without_its_ledger_nobody_knows_what_was_told_and_nothing_is_asked(world: World) -> None:
+    """The journal that follows another says that there was a ledger: a first run has none, however it ended."""
+    world.deliver(["1", "2"])
+    file = world.ledger.file
+    kept = file.read_bytes()
+    file.unlink()
+    asked = len(world.asked)
+    for ask in (world.plan, world.carry_out):
+        with pytest.raises(RepairState, match=r"ledger\.duckdb is missing.*move journal\.jsonl away too.*zeotap adopt"):
+            ask()
+    assert len(world.asked) == asked
+    file.write_bytes(kept)
+    assert world.carry_out().asked == 0
+
+
+def test_a_first_run_that_was_cut_off_before_it_had_a_ledger_goes_on(world: World) -> None:
+    world.take(["1", "2"])
+    with world.dying(lambda step: step == "after PUT"):
+        world.carry_out()
+    assert world.ledger.journal_file.exists() and not world.ledger.exists()
+    assert world.carry_out().complete
+    assert world.held == {"1", "2"}
+
+
+@pytest.mark.parametrize("lost", ["ledger.duckdb", "folder"])
+def test_events_whose_ledger_is_lost_are_not_asked_again_before_a_person_says_what_happened(
+    tmp_path: Path, lost: str
+) -> None:
+    world = World(tmp_path, credit())
+    world.deliver(["a", "b"])
+    folder = world.ledger.file.parent
+    if lost == "folder":
+        shutil.rmtree(folder)
+    else:
+        world.ledger.file.unlink()
+    asked = len(world.asked)
+    for ask in (world.plan, world.carry_out):
+        with pytest.raises(RepairState, match=r"ledger\.duckdb is missing.*zeotap adopt"):
+            ask()
+    assert len(world.asked) == asked
+    world.renamed(target=ActivityCredit("another"))
+    assert world.plan().operations == 2
 
 
 def test_a_damaged_plan_that_the_journal_needs_is_said_so(world: World) -> None:
