@@ -154,7 +154,7 @@ class ConnectionDeclaration(Reachable):
         """Return the resource. Settings that can be judged without the secrets are judged now."""
         catalog(context, Reachable)  # type: ignore[type-abstract]
         self.limits()
-        self.check_account(catalog(context, ConnectionDeclaration).values())  # type: ignore[type-abstract]
+        self.check_account(catalog(context, ConnectionDeclaration).values())
         return dg.Definitions(resources={self.name: self.resource_type(**self.settings())})
 
 
