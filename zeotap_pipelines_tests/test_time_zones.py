@@ -18,6 +18,7 @@ from zeotap_pipelines.audience import Audience
 from zeotap_pipelines.components.audience import partitions
 from zeotap_pipelines.engines.duckdb import DuckDBSource, memory, rows
 from zeotap_pipelines.errors import FixQuery
+from zeotap_pipelines.mapping import Field
 from zeotap_pipelines.model import Partition
 from zeotap_pipelines.state import State
 from zeotap_pipelines_tests.project import Project
@@ -129,6 +130,30 @@ def test_the_bounds_as_instants_cut_as_the_bounds_by_the_clock_do(tmp_path: Path
     for window in events.windows:
         by_instant = events.frozen(window, WINDOW.replace("$start", "$start_utc").replace("$end", "$end_utc"))
         assert by_instant == events.frozen(window, WINDOW)
+
+
+@pytest.mark.parametrize("zone", [VIENNA, NEW_YORK])
+def test_a_column_that_holds_utc_without_saying_so_is_an_instant_by_a_cast(tmp_path: Path, zone: str) -> None:
+    events = Events(tmp_path, zone, "hourly", SEASONS[zone, "back"], "TIMESTAMPTZ")
+    hidden = "SELECT id, happened AT TIME ZONE 'UTC' AS happened FROM events"
+    bounds = "happened AT TIME ZONE 'UTC' >= $start AND happened AT TIME ZONE 'UTC' < $end"
+    for window in events.windows:
+        assert events.frozen(window, f"SELECT id FROM ({hidden}) WHERE {bounds}") == events.of(window)
+
+
+def test_a_mapped_moment_is_written_as_utc_has_it_and_by_the_audiences_clock_after_a_cast(tmp_path: Path) -> None:
+    moment = "TIMESTAMPTZ '2026-01-14 23:30:00+00'"
+    field = Field.of({"column": "happened", "date_format": "dd.MM.yyyy"})
+    for cast, kind, shown in (
+        ("", "TIMESTAMP WITH TIME ZONE", "14.01.2026"),
+        ("::TIMESTAMP", "TIMESTAMP", "15.01.2026"),
+    ):
+        [(found,)] = read(tmp_path, f"SELECT 1 AS id, {moment}{cast} AS happened")
+        assert found is not None
+        path = next((tmp_path / "state").rglob("*.parquet"))
+        with memory() as connection:
+            text = field.canonical({"happened": kind})
+            assert rows(connection, f"SELECT {text} FROM '{path}'") == [(shown,)]
 
 
 def read(root: Path, query: str, zone: str = VIENNA) -> list[tuple[object, ...]]:
