@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import replace
 from functools import cache, lru_cache
+from html import escape
 from typing import Any
 from urllib.parse import quote, quote_plus
 
@@ -110,8 +111,9 @@ def _spelt(secret: str) -> tuple[bytes, ...]:
 
 
 def _spellings(text: str) -> set[str]:
-    """Return how *text* is written in a URL, in a form and in JSON."""
-    return {text, quote(text, safe=""), quote(text), quote_plus(text), json.dumps(text)[1:-1]}
+    """Return how *text* is written in a URL, in a form, in JSON and on a page, and in one of these within another."""
+    once = {text, quote(text, safe=""), quote(text), quote_plus(text), json.dumps(text)[1:-1], escape(text)}
+    return once | {again for one in once for again in (quote(one, safe=""), json.dumps(one)[1:-1], escape(one))}
 
 
 def _texts(value: Any) -> Iterator[str]:

@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 
 from ..model import Operation
-from .answers import UNREADABLE, names_an_error
+from .answers import UNREADABLE, names_an_error, without_addresses
 
 COMPLETED, FAILED = "completed", "failed"
 """Assumption (task-end): these words end a task, as in the vendor's message API; any other means that it runs."""
@@ -114,7 +114,7 @@ def anonymous(text: str, identity: str = "") -> str:
     """Return the start of what Agillic says, on one line, without the identity and without e-mail addresses."""
     if identity:
         text = text.replace(identity, "…")
-    return " ".join(re.sub(r"[^\s\"'<>(),;:]+@[^\s\"'<>(),;:]+", "…", text).split())[:300]
+    return " ".join(without_addresses(text[:2_000]).split())[:300]
 
 
 def waits(deadline: float) -> Iterator[float]:

@@ -28,6 +28,15 @@ _WORDS = re.compile(
 )
 
 
+_AT = r"(?:@|%(?:25)*40|&#0*64;|&#x0*40;|&commat;|\\+u0040)"
+_ADDRESS = re.compile(rf"(?i)[^\s\"'<>(),;:@]+{_AT}[^\s\"'<>(),;:@]+")
+
+
+def without_addresses(text: str) -> str:
+    """Return *text* with every e-mail address hidden, also one that is written for a URL, a page or JSON."""
+    return _ADDRESS.sub("…", text)
+
+
 def read(response: httpx.Response) -> Any:
     """Return the JSON that *response* holds; None where it holds none."""
     try:

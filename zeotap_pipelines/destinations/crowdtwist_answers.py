@@ -11,7 +11,7 @@ import httpx
 
 from ..errors import FixConnection
 from ..model import Fate, Halt, Outcome, Receipt
-from .answers import UNREADABLE, names_an_error
+from .answers import UNREADABLE, names_an_error, without_addresses
 from .base import Visit, judge
 
 NOT_OURS = "which is no answer of CrowdTwist's"
@@ -108,7 +108,7 @@ def reason(response: httpx.Response) -> str:
 def said(response: httpx.Response) -> str:
     """Return the texts of an answer of any form on one line: at most 300 characters, no keys, no e-mail addresses."""
     text = re.sub(r"(?i)(api_key=|CTApiKey\s+|CTApiV2Auth\s+)[^\s&\"'<>;]+", r"\1…", _text(response)[:1_000])
-    return re.sub(r"[^\s@\"'<>]+@[^\s@\"'<>]+", "…@…", text)[:300]
+    return without_addresses(text)[:300]
 
 
 def says(response: httpx.Response, words: str) -> bool:

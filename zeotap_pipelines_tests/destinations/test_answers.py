@@ -6,7 +6,7 @@ import pytest
 
 from zeotap_pipelines.destinations.agillic_groups import AgillicTargetGroup
 from zeotap_pipelines.destinations.agillic_recipients import AgillicRecipients
-from zeotap_pipelines.destinations.answers import names_an_error
+from zeotap_pipelines.destinations.answers import names_an_error, without_addresses
 from zeotap_pipelines.destinations.base import Target
 from zeotap_pipelines.destinations.crowdtwist import UserProfile
 from zeotap_pipelines.destinations.crowdtwist_activities import ActivityCredit
@@ -144,3 +144,10 @@ def test_a_body_that_is_nested_without_end_is_no_json_and_ends_no_run() -> None:
     for service in (script(DEEP), script(STARTED, task("completed"), DEEP)):
         receipt, _, _ = held(AgillicTargetGroup("Club"), asked, service)
         assert fates(receipt, asked) == [Fate.DEFERRED] * 2
+
+
+@pytest.mark.parametrize("at", ["@", "%40", "%2540", "&#64;", "&#x40;", "&commat;", "\\u0040", "\\\\u0040"])
+def test_an_address_is_hidden_however_it_is_written(at: str) -> None:
+    text = f"no such user ada.lovelace{at}example.com, ask <bob{at}example.com>: 7 of 9"
+    assert without_addresses(text) == "no such user …, ask <…>: 7 of 9"
+    assert without_addresses("100%25 of 40 were refused") == "100%25 of 40 were refused"
