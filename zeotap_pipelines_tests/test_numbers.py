@@ -8,6 +8,7 @@ from typing import ClassVar
 
 import pytest
 
+from zeotap_pipelines.destinations.crowdtwist import UserProfile
 from zeotap_pipelines.destinations.kognitiv import PromotionalMemberGroup
 from zeotap_pipelines.engines.duckdb import memory, rows
 from zeotap_pipelines.explanation import explain
@@ -41,6 +42,13 @@ def form(text: str, expression: str = "x") -> str:
 @pytest.mark.parametrize("expression", ["x", "concat(x, '')"])
 def test_a_number_has_one_form(text: str, expression: str) -> None:
     assert form(text, expression) == "100"
+
+
+@pytest.mark.parametrize(("id_type", "one"), [("id", True), ("third_party_id", False), ("username", False)])
+def test_a_crowdtwist_id_is_a_number_and_an_id_of_ones_own_is_a_text(id_type: str, one: bool) -> None:
+    with memory() as connection:
+        forms = [normalised(UserProfile("s", id_type), "user_id", literal(text)) for text in ("0100", "100")]
+        assert rows(connection, f"SELECT {forms[0]} = {forms[1]}") == [(one,)]
 
 
 @pytest.mark.parametrize(
