@@ -251,7 +251,8 @@ def summary_line(summary: Summary) -> str:
     held = f"; {summary.withheld:,} removals withheld" if summary.withheld else ""
     error = f"; {type(summary.error).__name__}: {summary.error}" if summary.error else ""
     why = "".join(f" ({reason})" for (_, reason), _ in summary.reasons.most_common(1))
-    return f"{fates or 'nothing was owed'}{why}{left}{held} in {summary.seconds:.1f} s{error}"
+    nothing = "nothing was asked" if left or held or error else "nothing was owed"
+    return f"{fates or nothing}{why}{left}{held} in {summary.seconds:.1f} s{error}"
 
 
 def outcome_results(

@@ -14,6 +14,7 @@ from zeotap_pipelines.observability import of_summary, summary_line
 from zeotap_pipelines.plan import Level
 from zeotap_pipelines.sandbox import CLIENT_ID, CLIENT_SECRET, Client, Fault, KognitivSettings, Sandbox
 from zeotap_pipelines.state import State
+from zeotap_pipelines.trip import Summary
 from zeotap_pipelines_tests.world import World, day, kognitiv
 
 
@@ -51,6 +52,12 @@ def test_a_member_that_kognitiv_failed_for_is_asked_again_by_the_next_run(world:
     assert world.deliver(["1", "2"]).fates == {Fate.DEFERRED: 1, Fate.ACCEPTED: 1}
     assert world.carry_out().fates == {Fate.ACCEPTED: 1}
     assert world.held == {"1", "2"}
+
+
+def test_a_run_that_asked_nothing_says_whether_anything_was_owed() -> None:
+    assert summary_line(Summary("p", "d")) == "nothing was owed in 0.0 s"
+    down = Summary("p", "d", left=10, error=TryAgainLater("the service is down"))
+    assert summary_line(down) == "nothing was asked; 10 not asked in 0.0 s; TryAgainLater: the service is down"
 
 
 def test_members_go_one_at_a_time(world: World) -> None:
