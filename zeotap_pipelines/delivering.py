@@ -83,15 +83,9 @@ def sync_asset(
                 said = {"nothing_sent": closed.why, "goes_on": closed.goes_on}
                 yield _observed(context, definition, together[-1][-1], said)
                 return
-            try:
-                account = getattr(context.resources, connection.name).connection()
-            except ZeotapError as missing:
-                if not config.trial:  # Else whoever goes on would ask every minute.
-                    debt.failed(missing, datetime.now(UTC))
-                raise
             trip = Trip(
                 state(),
-                account,
+                getattr(context.resources, connection.name).connection(),
                 context.run.run_id,
                 hours=declared.hours(audience),
                 on_progress=Progress(_observing(context, definition, together[-1][-1])),
@@ -161,7 +155,7 @@ def _carried_out(
     except AskForRestore as superseded:
         context.log.info(str(superseded))
         return str(superseded)
-    except Exception as error:
+    except ZeotapError as error:
         if not config.trial:
             debt.failed(error, datetime.now(UTC))
         raise

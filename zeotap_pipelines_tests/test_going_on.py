@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -73,23 +72,6 @@ def test_a_run_that_died_goes_on_when_dagster_has_noticed_and_not_before(project
     assert "is under way" in look(project).skip_message
     project.instance.report_run_failed(run)
     assert [request.partition_key for request in look(project).run_requests] == [ONE]
-
-
-def test_a_run_that_found_no_credentials_waits_for_a_person_and_is_not_asked_for_again(
-    project: Project, group: Sandbox, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """It would fail again every minute, whether something is owed or not."""
-    project.seen({ONE: ["1"]})
-    assert project.run(day=ONE).green() == [ONE]
-    secret = os.environ["PROJECT_SECRET"]
-    monkeypatch.delenv("PROJECT_SECRET")
-    assert "FixConnection: the environment variable PROJECT_SECRET" in project.run(SYNC, day=ONE).failure
-    found = look(project)
-    assert (
-        not found.run_requests and "waits for a person: FixConnection: the environment variable" in found.skip_message
-    )
-    monkeypatch.setenv("PROJECT_SECRET", secret)
-    assert project.run(SYNC, day=ONE).green() == [ONE] and look(project).skip_message == "nothing is owed"
 
 
 def test_a_stopped_plan_is_not_asked_for_again(project: Project, group: Sandbox) -> None:
