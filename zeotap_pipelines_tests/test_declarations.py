@@ -222,19 +222,6 @@ def test_what_is_declared_twice_is_refused_naming_both_places(project: Project, 
     assert says in str(found.value) and "/more/defs.yaml" in str(found.value)
 
 
-def test_a_document_that_dagster_would_never_look_at_is_refused(project: Project) -> None:
-    """It looks into no folder below one that has a document: what stands there would silently not exist."""
-    project.file("more").parent.mkdir()
-    nested = project.file(SYNC).parent / "more"
-    nested.mkdir()
-    (nested / "defs.yaml").write_text(GROUP_SYNC.replace(SYNC, "more").replace("ACTIVE-90D", "MORE"))
-    where = rf"^{project.module}/defs/{SYNC}/more/defs\.yaml:1: nothing of this is there: .*defs/{SYNC}/defs\.yaml"
-    with pytest.raises(DeclarationError, match=where):
-        project.load()
-    nested.rename(project.file("more").parent / "deeper")
-    assert {spec.key.path[-1] for spec in project.load().resolve_all_asset_specs()} == {"people", SYNC, "more"}
-
-
 TWO_NAMES = {
     "KognitivConnection": ("base_url: us\n  client_id: c\n  client_secret: A\n", "client_id"),
     "MoEngageConnection": ("data_center: '01'\n  app_id: a\n  secret_key: A\n", "app_id"),

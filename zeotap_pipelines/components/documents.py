@@ -22,12 +22,8 @@ PACKAGE = __name__.split(".")[0]
 
 
 def check(folder: Path, types: tuple[str, ...]) -> None:
-    """
-    Raise DeclarationError for the first document below *folder* that can't be read, is of no type among ours, or is
-    never looked at.
-    """
-    ours: set[Path] = set()
-    for file in sorted(folder.rglob("defs.yaml"), key=lambda file: (len(file.parts), file)):
+    """Raise DeclarationError for the first document below *folder* that can't be read, or is of no type among ours."""
+    for file in sorted(folder.rglob("defs.yaml")):
         try:
             nodes = list(yaml.compose_all(file.read_bytes(), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader)))
         except yaml.MarkedYAMLError as error:
@@ -41,19 +37,6 @@ def check(folder: Path, types: tuple[str, ...]) -> None:
         for node in nodes:
             for line, says in _wrong(node, types):
                 raise DeclarationError(f"{from_root(file)}:{line}: {says}")
-        if above := next((parent for parent in file.parent.parents if parent in ours), None):
-            raise DeclarationError(
-                f"{from_root(file)}:1: nothing of this is there: Dagster looks into no folder below one that has a "
-                f"defs.yaml ({from_root(above / file.name)}): move it out of there, or its documents into that file"
-            )
-        if any(_type(node).rpartition(".")[0] == PACKAGE for node in nodes):
-            ours.add(file.parent)
-
-
-def _type(node: yaml.Node | None) -> str:
-    """Return the type that a document names."""
-    pairs = node.value if isinstance(node, yaml.MappingNode) else ()
-    return next((str(value.value) for key, value in pairs if key.value == "type"), "")
 
 
 def explained(error: BaseException, types: dict[str, type[Any]]) -> DeclarationError | None:
