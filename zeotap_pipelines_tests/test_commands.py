@@ -154,20 +154,6 @@ def test_rows_in_doubt_are_listed_masked_and_decided(credits: Project, group: Sa
     assert "is in doubt" not in zeotap("status") and len(group.crowdtwist.credits()) == 3
 
 
-def test_a_sync_that_leaves_rows_in_doubt_returns_status_1_until_a_person_has_decided(
-    credits: Project, group: Sandbox, zeotap: Any
-) -> None:
-    """Also a run that finds nothing to ask: it mends nothing."""
-    group.faults.add(Fault(kind="reset_after", method="POST", path="/activities"))
-    sync = ("sync", "people_to_credits", "--partition", ONE)
-    zeotap(*sync, status=1)
-    group.faults.clear()
-    said = json.loads(zeotap(*sync, "--json", status=1))
-    assert said["in_doubt"] == 0 and "2 rows may have happened; a person decides" in said["to_mend"]
-    zeotap("decide", "people_to_credits", "--all", "--was-sent", "--by", "me", "--reason", "asked them")
-    assert "to_mend" not in json.loads(zeotap(*sync, "--json"))
-
-
 def test_adopting_and_telling_again(project: Project, group: Sandbox, zeotap: Any, tmp_path: Path) -> None:
     group.kognitiv.put_members("ACTIVE-90D", "1")
     (tmp_path / "keys.csv").write_text("member_internal_id\n1\n")

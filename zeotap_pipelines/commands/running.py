@@ -105,14 +105,11 @@ def _run(chosen: argparse.Namespace, last: str, config: dict[str, Any]) -> int:
         outcome = {**said, "stopped": "; ".join(stopped)}
     elif failures:
         outcome = {**said, "failed": failures[0]}
-    checks = _to_mend(events, keys["syncs"])
-    if checks:  # What an earlier run left in doubt counts as well: that this one asked nothing mends nothing.
-        outcome = {**outcome, "to_mend": "; ".join(str(check.description) for check in checks)}
     if chosen.json:
         print(json.dumps(outcome, indent=2, ensure_ascii=False, default=str))
     else:
         print("\n".join(f"{name}: {value}" for name, value in outcome.items()))
-    return int(bool(failures) or any(check.severity.value == "ERROR" for check in checks))
+    return int(bool(failures))
 
 
 def _up_to(keys: dict[str, dg.AssetKey], last: str) -> list[dg.AssetKey]:
@@ -169,13 +166,6 @@ def _stopped(events: list[dg.DagsterEvent]) -> list[str]:
     checks = [e.asset_check_evaluation_data for e in events if e.event_type_value == "ASSET_CHECK_EVALUATION"]
     wrong = [check for check in checks if not check.passed and check.blocking]
     return [str(check.description) for check in wrong if check.severity.value == "ERROR"]
-
-
-def _to_mend(events: list[dg.DagsterEvent], key: dg.AssetKey) -> list[dg.AssetCheckEvaluation]:
-    """Return the checks on a delivery that a person has something to mend for; what is deferred goes on by itself."""
-    checks = [e.asset_check_evaluation_data for e in events if e.event_type_value == "ASSET_CHECK_EVALUATION"]
-    last = {check.check_name: check for check in checks if check.asset_key == key}
-    return [check for name, check in last.items() if not check.passed and name != "nothing_deferred"]
 
 
 def _sentence(failure: Any) -> str:
