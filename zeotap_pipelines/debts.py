@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 
+from .clock import SYSTEM, Clock
 from .engines.duckdb import rows
-from .errors import ContinueLater, RepairState, TryAgainLater, ZeotapError
+from .errors import AskForRestore, ContinueLater, RepairState, TryAgainLater, ZeotapError
 from .ledger import Ledger
 from .model import Fate, Partition
 from .state import State, write_text
@@ -27,6 +29,9 @@ PATIENCE = timedelta(minutes=5)
 
 DOUBLINGS = 6
 """How often that is doubled: five hours at most."""
+
+CUT_OFF = "the run was cut off"
+"""What the note says of a run from its beginning until it says something else."""
 
 
 @dataclass(frozen=True)
@@ -88,20 +93,31 @@ def load(state: State, sync: str) -> Owing | None:
 class Debt:
     """The note on what one run of a sync has to deliver, kept true while it does."""
 
-    def __init__(self, state: State, sync: Sync, run: str, settings: Mapping[str, Any]) -> None:
+    def __init__(
+        self, state: State, sync: Sync, run: str, settings: Mapping[str, Any], *, clock: Clock = SYSTEM
+    ) -> None:
         self._state, self._sync, self._run, self._settings = state, sync, run, dict(settings)
+        self._clock = clock
         self._attempts = 0
 
     def begins(self, partitions: Sequence[Partition]) -> None:
-        """Note that *partitions* are owed from now on, whatever becomes of the run."""
+        """
+        Note that *partitions* are owed from now on, whatever becomes of the run.
+
+        A run that dies is gone on with at once; where the one before it died too, the
+        next waits, from now on, as after a run that got nothing accepted.
+        """
         before = load(self._state, self._sync.name)
         self._attempts = before.attempts if before else 0
+        until = None
+        if before and before.why == CUT_OFF and before.run != self._run:
+            until = self._later()
         owed = {one.key: one.end.isoformat() for one in partitions}
         if before and self._sync.target.event:  # Each of its partitions has events of its own.
             owed = {**before.partitions, **owed}
         elif before and max(before.partitions.values()) > max(owed.values()) and not self._settings.get("restore"):
             owed = dict(before.partitions)  # What is older is superseded, and owes nothing.
-        self._write(Owing(owed, self._run, "the run was cut off", settings=self._settings))
+        self._write(Owing(owed, self._run, CUT_OFF, until, attempts=self._attempts, settings=self._settings))
 
     def delivered(self, partitions: Sequence[Partition]) -> None:
         """Take out *partitions*: they were delivered, or superseded."""
@@ -114,8 +130,9 @@ class Debt:
             for key, end in note.partitions.items()
             if key not in done and (self._sync.target.event or end > last)
         }
+        self._attempts = 0
         if left:
-            self._write(replace(note, partitions=left))
+            self._write(replace(note, partitions=left, why="earlier partitions are owed", until=None, attempts=0))
         else:
             self._state.owed(self._sync.name).unlink(missing_ok=True)
 
@@ -127,13 +144,13 @@ class Debt:
         """Note that a person, or the machine, stopped the run: nobody goes on by himself."""
         self._change(why="the run was stopped", until=None, person=True)
 
-    def ended(self, summary: Summary, now: datetime) -> None:
+    def ended(self, summary: Summary) -> None:
         """Note how a delivery ended that did not come to its end, and when it may go on."""
         if summary.fates[Fate.ACCEPTED]:
             self._attempts = 0
-        self.failed(summary.error or TryAgainLater("rows were deferred"), now)
+        self.failed(summary.error or TryAgainLater("rows were deferred"))
 
-    def failed(self, error: Exception, now: datetime) -> None:
+    def failed(self, error: Exception) -> None:
         """Note what ended the run: what only a person can mend is not asked again."""
         if isinstance(error, ContinueLater):
             self._change(why=str(error), until=error.until, person=False)
@@ -141,9 +158,14 @@ class Debt:
         known = isinstance(error, ZeotapError)
         why = f"{type(error).__name__}: {error}" if known else type(error).__name__
         again = isinstance(error, ZeotapError) and error.retryable
-        later = now + PATIENCE * 2 ** min(self._attempts, DOUBLINGS)
-        self._attempts += 1
+        later = self._later()
         self._change(why=why, until=later if again else None, person=not again)
+
+    def _later(self) -> datetime:
+        """Return when to ask again, and count the attempt."""
+        later = self._clock.now() + PATIENCE * 2 ** min(self._attempts, DOUBLINGS)
+        self._attempts += 1
+        return later
 
     def _change(self, **changed: Any) -> None:
         note = load(self._state, self._sync.name)
@@ -152,6 +174,23 @@ class Debt:
 
     def _write(self, note: Owing) -> None:
         write_text(self._state.owed(self._sync.name), _text(note))
+
+
+@contextmanager
+def noting(debt: Debt | None) -> Iterator[None]:
+    """Note what ends the run meanwhile, whatever it is: what nobody noted would be asked for at every look."""
+    try:
+        yield
+    except AskForRestore:  # Superseded: it owes nothing.
+        raise
+    except Exception as error:
+        if debt:
+            debt.failed(error)
+        raise
+    except BaseException:  # A person, or the machine, stopped it.
+        if debt:
+            debt.stopped()
+        raise
 
 
 def _text(note: Owing) -> str:

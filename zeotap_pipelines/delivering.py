@@ -11,7 +11,7 @@ from . import lineage, observability, pipeline
 from .assets import RETRIES, failing, groups, no_retry, note, partitions, state, tags
 from .automation.following import following
 from .building import asset
-from .debts import Debt
+from .debts import Debt, noting
 from .errors import AskForRestore, ContinueLater, ZeotapError
 from .launchpad import SyncConfig
 from .model import Mode, Partition
@@ -72,38 +72,43 @@ def sync_asset(
                     yield _observed(context, definition, newest, {"dry_run": True, **metadata})
                 yield from observability.outcome_results(definition, state(), newest)
                 return
-            refuse_lost_state(context, definition, state(), adopt=config.adopt)
-            debt = Debt(state(), definition, context.run.run_id, config.allowed())
-            if not config.trial:
-                debt.begins([partition for group in together for partition in group])
-            if closed := declared.closed(audience, state(), datetime.now(UTC)):
-                if not config.trial:
+            # A trial owes nothing, and leaves the note as it is.
+            debt = None if config.trial else Debt(state(), definition, context.run.run_id, config.allowed())
+            with noting(debt):
+                refuse_lost_state(context, definition, state(), adopt=config.adopt)
+                if debt:
+                    debt.begins([partition for group in together for partition in group])
+                closed = declared.closed(audience, state(), datetime.now(UTC))
+                if closed and debt:
                     debt.put_off(closed.why)
+            if closed:
                 context.log.info(f"nothing is sent: {closed.why}; goes on {closed.goes_on}")
                 said = {"nothing_sent": closed.why, "goes_on": closed.goes_on}
                 yield _observed(context, definition, together[-1][-1], said)
                 return
-            trip = Trip(
-                state(),
-                getattr(context.resources, connection.name).connection(),
-                context.run.run_id,
-                hours=declared.hours(audience),
-                on_progress=Progress(_observing(context, definition, together[-1][-1])),
-            )
+            with noting(debt):
+                trip = Trip(
+                    state(),
+                    getattr(context.resources, connection.name).connection(),
+                    context.run.run_id,
+                    hours=declared.hours(audience),
+                    on_progress=Progress(_observing(context, definition, together[-1][-1])),
+                )
         green: list[tuple[list[Partition], dict[str, Any]]] = []
         for group in together:
-            with failing(context, declared):
-                summary = _carried_out(context, declared, definition, group[-1], trip, config, debt)
-            if isinstance(summary, str):
-                said = {"superseded": summary}
-            else:
-                said = _metadata(context, definition, summary, config)
-                if not summary.complete or config.trial:
-                    if not config.trial:
-                        debt.ended(summary, datetime.now(UTC))
-                    break
-            debt.delivered(group)
-            green.append((group, {**said, **observability.standing(definition, state())}))
+            with failing(context, declared), noting(debt):
+                summary = _carried_out(context, declared, definition, group[-1], trip, config)
+                if isinstance(summary, str):
+                    said = {"superseded": summary}
+                else:
+                    said = _metadata(context, definition, summary, config)
+                    if not summary.complete or config.trial:
+                        if debt:
+                            debt.ended(summary)
+                        break
+                if debt:
+                    debt.delivered(group)
+                green.append((group, {**said, **observability.standing(definition, state())}))
         else:
             heard = summary if isinstance(summary, Summary) else None
             checked = list(observability.outcome_results(definition, state(), together[-1][-1], heard))
@@ -138,7 +143,6 @@ def _carried_out(
     partition: Partition,
     trip: Trip,
     config: SyncConfig,
-    debt: Debt,
 ) -> Summary | str:
     """Deliver *partition*; return why nothing was sent, where it is superseded."""
     try:
@@ -155,14 +159,6 @@ def _carried_out(
     except AskForRestore as superseded:
         context.log.info(str(superseded))
         return str(superseded)
-    except ZeotapError as error:
-        if not config.trial:
-            debt.failed(error, datetime.now(UTC))
-        raise
-    except (dg.DagsterExecutionInterruptedError, KeyboardInterrupt):
-        if not config.trial:
-            debt.stopped()
-        raise
     context.log.info(observability.summary_line(summary))
     return summary
 

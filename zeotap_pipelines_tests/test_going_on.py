@@ -13,14 +13,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from zeotap_pipelines.debts import PATIENCE, Debt, load
+from zeotap_pipelines.debts import PATIENCE, Debt, load, noting
 from zeotap_pipelines.errors import ApprovePlan, ContinueLater, FixConnection, TryAgainLater
 from zeotap_pipelines.model import Fate
 from zeotap_pipelines.sandbox import Fault, Sandbox
 from zeotap_pipelines.trip import Summary
-from zeotap_pipelines_tests.project import DAYS, SYNC, Project, members
+from zeotap_pipelines_tests.project import DAYS, DIFF, SNAPSHOT, SYNC, Project, members
 from zeotap_pipelines_tests.specimens import EXAMPLES
-from zeotap_pipelines_tests.world import World, day
+from zeotap_pipelines_tests.world import Clock, World, day
 
 ONE, TWO, THREE, *_ = DAYS
 NOW = datetime(2026, 11, 22, 8, tzinfo=UTC)
@@ -106,6 +106,61 @@ def test_one_field_turns_it_off(project: Project) -> None:
     assert not [one for one in project.load().sensors or () if one.name == "going_on"]
 
 
+def ticks(project: Project, number: int) -> list[str | None]:
+    """Look so many times, each time starting what is requested under a new name, as Dagster does; return the names."""
+    started: list[str | None] = []
+    for _ in range(number):
+        for request in look(project).run_requests or []:
+            if request.run_key not in started:
+                started.append(request.run_key)
+                [key] = request.asset_selection
+                project.run(tuple(key.path), day=request.partition_key)
+    return started
+
+
+@pytest.mark.parametrize("owed", [True, False])
+def test_a_sync_whose_secret_is_not_set_waits_for_a_person(
+    project: Project, group: Sandbox, monkeypatch: pytest.MonkeyPatch, owed: bool
+) -> None:
+    project.seen({ONE: ["1"]})
+    if not owed:
+        assert project.run(day=ONE).green() == [ONE]
+    monkeypatch.delenv("PROJECT_SECRET")
+    assert "FixConnection: the environment variable PROJECT_SECRET" in project.run(day=ONE).failure
+    assert ticks(project, 3) == []
+    assert "waits for a person: FixConnection" in look(project).skip_message
+
+
+def test_a_defect_before_the_first_request_waits_for_a_person(project: Project, group: Sandbox) -> None:
+    project.seen({ONE: ["1"]})
+    project.run(SNAPSHOT, DIFF, day=ONE)
+    account = project.root / "state" / "ledger" / "kognitiv"
+    account.mkdir(parents=True, exist_ok=True)
+    for file in sorted(account.rglob("*"), reverse=True):
+        file.unlink() if file.is_file() else file.rmdir()
+    (account / "main").write_text("a file where a folder is to be")
+    assert project.run(SYNC, day=ONE).failed
+    assert ticks(project, 3) == []
+    assert "waits for a person" in look(project).skip_message
+
+
+def test_a_missing_snapshot_waits_for_a_person(project: Project, group: Sandbox) -> None:
+    project.seen({ONE: ["1"]})
+    assert project.run(SYNC, day=ONE).failed
+    assert ticks(project, 3) == [] and "waits for a person" in look(project).skip_message
+
+
+def test_a_partition_that_the_audience_lost_holds_up_no_look(project: Project) -> None:
+    note(project).parent.mkdir(parents=True)
+    kept = {"partitions": {ONE: "2026-01-02T00:00:00+00:00"}, "run": "gone", "why": "", "until": None}
+    note(project).write_text(json.dumps(kept))
+    project.change("people", ('start: "2026-01-01"', 'start: "2026-01-03"'))
+    lost = look(project)
+    assert (
+        not lost.run_requests and f"waits for a person: {ONE} is no partition of people any more" in lost.skip_message
+    )
+
+
 # The note.
 
 
@@ -116,7 +171,7 @@ class Books:
         self.world = World(root, EVENTS) if events else World(root)
 
     def debt(self, run: str = "run", **allowed: Any) -> Debt:
-        return Debt(self.world.state, self.world.sync, run, allowed)
+        return Debt(self.world.state, self.world.sync, run, allowed, clock=Clock(NOW))
 
     @property
     def owed(self) -> set[str]:
@@ -142,7 +197,7 @@ def test_no_partition_that_owes_something_is_forgotten(events: bool, runs: list[
                 debt.delivered([day(number) for number in chosen])
                 owed = {number for number in owed if number not in chosen and (events or number > chosen[-1])}
             else:
-                debt.failed(TryAgainLater("down"), NOW)
+                debt.failed(TryAgainLater("down"))
             assert books.owed == {day(number).key for number in owed}
 
 
@@ -162,7 +217,7 @@ def test_who_gets_nothing_accepted_waits_longer_each_time_and_starts_anew_when_h
         summary = Summary("plan", day(0).key)
         summary.fates[Fate.DEFERRED] = 1
         summary.fates[Fate.ACCEPTED] = int(accepted)
-        debt.ended(summary, NOW)
+        debt.ended(summary)
         found = load(books.world.state, books.world.sync.name)
         assert found and found.until
         waits.append((found.until - NOW) / PATIENCE)
@@ -174,7 +229,7 @@ def test_what_only_a_person_can_mend_waits_for_one(tmp_path: Path, error: Except
     books = Books(tmp_path)
     debt = books.debt()
     debt.begins([day(0)])
-    debt.failed(error, NOW)
+    debt.failed(error)
     found = load(books.world.state, books.world.sync.name)
     assert found and "waits for a person" in str(found.reason_to_wait(NOW + timedelta(days=99)))
 
@@ -183,10 +238,47 @@ def test_what_the_service_names_is_waited_for(tmp_path: Path) -> None:
     books = Books(tmp_path)
     debt = books.debt()
     debt.begins([day(0)])
-    debt.failed(ContinueLater("busy", NOW + timedelta(hours=2)), NOW)
+    debt.failed(ContinueLater("busy", NOW + timedelta(hours=2)))
     found = load(books.world.state, books.world.sync.name)
     assert found and found.reason_to_wait(NOW + timedelta(hours=1)) == "goes on at 2026-11-22 10:00 UTC: busy"
     assert found.reason_to_wait(NOW + timedelta(hours=2)) is None
+
+
+def test_a_run_that_dies_again_and_again_is_asked_for_less_and_less_often(tmp_path: Path) -> None:
+    books = Books(tmp_path)
+    waits = []
+    for run in "abcde":
+        books.debt(run).begins([day(0)])
+        found = load(books.world.state, books.world.sync.name)
+        assert found
+        waits.append((found.until - NOW) / PATIENCE if found.until else 0)
+    assert waits == [0, 1, 2, 4, 8]
+    books.debt("e").begins([day(0)])  # A retry of the same run is no death.
+    found = load(books.world.state, books.world.sync.name)
+    assert found and found.attempts == 4
+
+
+def test_earlier_partitions_of_events_follow_each_other_without_a_wait(tmp_path: Path) -> None:
+    books = Books(tmp_path, events=True)
+    books.debt("a").begins([day(0), day(1), day(2)])
+    for run, number in (("b", 2), ("c", 1)):
+        debt = books.debt(run)
+        debt.begins([day(number)])
+        debt.delivered([day(number)])
+        found = load(books.world.state, books.world.sync.name)
+        assert found and found.reason_to_wait(NOW) is None and found.attempts == 0
+    assert books.owed == {day(0).key}
+
+
+@pytest.mark.parametrize("error", [RuntimeError("a defect"), FixConnection("unset"), OSError("no such folder")])
+def test_whatever_ends_a_run_is_noted(tmp_path: Path, error: Exception) -> None:
+    books = Books(tmp_path)
+    debt = books.debt()
+    with pytest.raises(type(error)), noting(debt):
+        debt.begins([day(0)])
+        raise error
+    found = load(books.world.state, books.world.sync.name)
+    assert found and "waits for a person" in str(found.reason_to_wait(NOW))
 
 
 def test_another_state_has_another_name(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from ..errors import ZeotapError
 from ..state import State
 
 if TYPE_CHECKING:
+    from ..components.audience import Audience
     from ..components.sync import Sync
     from ..declared import Declared
 
@@ -42,6 +43,8 @@ def going_on_sensor(declared: Declared) -> dg.SensorDefinition:
                 why = _reason_to_wait(context.instance, declared, sync, note, state(), now)
             except ZeotapError as error:
                 why = f"{type(error).__name__}: {error}"
+            except Exception as error:  # What is wrong with one sync holds up no other.
+                why = type(error).__name__
             if why:
                 waiting.append(f"{name} {why}")
             elif note:
@@ -64,11 +67,21 @@ def _reason_to_wait(
     if why := note.reason_to_wait(now):
         return why
     audience, connection = refer(sync, "audience", declared.audiences), refer(sync, "connection", declared.connections)
+    if gone := _gone(audience, note):
+        return f"waits for a person: {gone} is no partition of {audience.name} any more"
     if closed := sync.closed(audience, where, now):
         return f"goes on {closed.goes_on}: {closed.why}"
     if count := in_doubt(sync.definition(audience, connection), where):
         return f"waits for a person: {count:,} rows are in doubt"
     return None
+
+
+def _gone(audience: Audience, note: Owing) -> str | None:
+    """Return a partition that is owed and that the audience, declared anew, doesn't have."""
+    definition = audience.partitioning()
+    if definition is None:
+        return None
+    return next((key for key in (note.newest, note.oldest) if not definition.has_partition_key(key)), None)
 
 
 def _request(declared: Declared, sync: Sync, note: Owing) -> dg.RunRequest:
