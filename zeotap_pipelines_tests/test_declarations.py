@@ -308,6 +308,51 @@ def test_one_document_may_hold_several_declarations(project: Project) -> None:
         project.load()
 
 
+# Where a document is that Dagster would not read, and what is said of it.
+UNREAD = {
+    "below a folder that declares something": (
+        "defs/people/more/defs.yaml",
+        "below {}/defs/people/defs.yaml",
+    ),
+    "deep below it": ("defs/people/a/b/defs.yaml", "below {}/defs/people/defs.yaml"),
+    "below a module that stands for its folder": (
+        "defs/made/more/defs.yaml",
+        "below {}/defs/made/definitions",
+    ),
+    "beside a file that goes before": ("defs/people/defs.yml", "Dagster reads defs.yaml beside it"),
+    "outside of the folder of declarations": ("other/defs.yaml", "Dagster reads what lies in {}/defs"),
+}
+
+
+@pytest.mark.parametrize("where", UNREAD)
+def test_a_document_that_dagster_would_leave_out_is_refused(project: Project, where: str) -> None:
+    path, says = UNREAD[where]
+    (project.package / "defs" / "made").mkdir()
+    (project.package / "defs" / "made" / "definitions.py").touch()
+    file = project.package / path
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(GROUP_SYNC.replace("people_to_group", "more").replace("ACTIVE-90D", "MORE"))
+    with pytest.raises(DeclarationError) as refused:
+        project.load()
+    assert str(refused.value).startswith(f"{project.module}/{path}:1: ")
+    assert says.format(project.module) in str(refused.value)
+
+
+@pytest.mark.parametrize("folders", ["all", "all/of/them"])
+def test_whatever_is_not_refused_is_loaded(project: Project, folders: str) -> None:
+    text = GROUP_SYNC.replace("people_to_group", "more").replace("ACTIVE-90D", "MORE")
+    file = project.package / "defs" / folders / "defs.yaml"
+    file.parent.mkdir(parents=True)
+    file.write_text(text)
+    says = "type: dagster.DefsFolderComponent\n"
+    above = project.package / "defs" / "said"
+    (above / "below").mkdir(parents=True)
+    (above / "defs.yaml").write_text(says)
+    (above / "below" / "defs.yml").write_text(text.replace("more", "below").replace("MORE", "BELOW"))
+    loaded = {key.to_user_string() for key in project.load().resolve_all_asset_keys()}
+    assert {"syncs/people_to_group", "syncs/more", "syncs/below"} <= loaded
+
+
 def test_a_name_that_reads_as_a_number_stays_a_text(project: Project) -> None:
     project.change(SYNC, ("ACTIVE-90D", '"007"'))
     spec = next(spec for spec in project.load().resolve_all_asset_specs() if spec.key.path[0] == "syncs")

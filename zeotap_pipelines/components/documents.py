@@ -2,7 +2,8 @@
 What can be wrong with a ``defs.yaml`` before anything is made of it, and what Dagster says of it, as one sentence each.
 
 Dagster draws the whole project where a document can't be used; the place and the
-reason lie in the cause. Of a key that is given twice it silently takes the last.
+reason lie in the cause. Of a key that is given twice it silently takes the last. Of
+a folder that declares something it reads one file, and looks into no folder below it.
 """
 
 from __future__ import annotations
@@ -20,10 +21,18 @@ from .declaration import DeclarationError, from_root, message
 
 PACKAGE = __name__.split(".")[0]
 
+NAMES = ("defs.yaml", "defs.yml", "component.yaml")
+"""The files that Dagster reads declarations from: of a folder, the first that is there."""
+
+ENDS_HERE = "definitions.py"
+"""A module that stands for its whole folder, where none of the above is beside it."""
+
 
 def check(folder: Path, types: tuple[str, ...]) -> None:
     """Raise DeclarationError for the first document below *folder* that can't be read, or is of no type among ours."""
-    for file in sorted(folder.rglob("defs.yaml")):
+    for file in sorted(file for name in NAMES for file in folder.rglob(name)):
+        if unread := _unread(file, folder):
+            raise DeclarationError(f"{from_root(file)}:1: {unread}")
         try:
             nodes = list(yaml.compose_all(file.read_bytes(), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader)))
         except yaml.MarkedYAMLError as error:
@@ -37,6 +46,30 @@ def check(folder: Path, types: tuple[str, ...]) -> None:
         for node in nodes:
             for line, says in _wrong(node, types):
                 raise DeclarationError(f"{from_root(file)}:{line}: {says}")
+
+
+def _unread(file: Path, folder: Path) -> str | None:
+    """Return why Dagster would silently leave out *file*; None where it reads it."""
+    first = next(name for name in NAMES if (file.parent / name).exists())
+    if first != file.name:
+        return f"Dagster reads {first} beside it, and not this file: put its documents there"
+    within = file.relative_to(folder).parts[:-1]
+    if any(part.startswith(".") for part in within):
+        return None  # A folder that is hidden is so on purpose.
+    if (folder / "defs").is_dir() and within[:1] != ("defs",):
+        return f"Dagster reads what lies in {from_root(folder / 'defs')}, and not this file: move it there"
+    for above in list(file.parents)[1 : len(within)]:
+        if taken := next((above / name for name in NAMES if (above / name).exists()), None):
+            if "DefsFolderComponent" in taken.read_text(encoding="utf-8", errors="replace"):
+                continue  # It says something of the folders below, and has them read.
+        elif (above / ENDS_HERE).exists() and not (above / "component.py").exists():
+            taken = above / ENDS_HERE
+        if taken:
+            return (
+                f"Dagster looks into no folder below {from_root(taken)}, so that this file is not read: "
+                "move it into a folder beside that one, or its documents into that file"
+            )
+    return None
 
 
 def explained(error: BaseException, types: dict[str, type[Any]]) -> DeclarationError | None:
