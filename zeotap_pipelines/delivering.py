@@ -12,7 +12,7 @@ from .assets import RETRIES, failing, groups, no_retry, note, partitions, state,
 from .automation.following import following
 from .building import asset
 from .debts import Debt, noting
-from .errors import AskForRestore, ContinueLater, ZeotapError
+from .errors import AskForRestore, ContinueLater, RestoredSince, ZeotapError
 from .launchpad import SyncConfig
 from .model import Mode, Partition
 from .progress import WATCHER, Progress, Stand
@@ -98,8 +98,8 @@ def sync_asset(
         for group in together:
             with failing(context, declared), noting(debt):
                 summary = _carried_out(context, declared, definition, group[-1], trip, config)
-                if isinstance(summary, str):
-                    said = {"superseded": summary}
+                if isinstance(summary, AskForRestore):
+                    said = {"superseded": str(summary)}
                 else:
                     said = _metadata(context, definition, summary, config)
                     if not summary.complete or config.trial:
@@ -108,6 +108,8 @@ def sync_asset(
                         break
                 if debt:
                     debt.delivered(group)
+                if isinstance(summary, RestoredSince):  # By a person: neither delivered nor superseded, and not owed.
+                    break
                 green.append((group, {**said, **observability.standing(definition, state())}))
         else:
             heard = summary if isinstance(summary, Summary) else None
@@ -122,6 +124,10 @@ def sync_asset(
         for done, said in green:  # A part of the range is delivered, and only that part is green.
             for partition in done:
                 context.log_event(dg.AssetMaterialization(key, partition=partition.key, metadata=said))
+        if isinstance(summary, AskForRestore):
+            yield _observed(context, definition, group[-1], {"nothing_sent": str(summary)})
+            yield from observability.outcome_results(definition, state(), group[-1])
+            return
         yield _observed(context, definition, group[-1], _metadata(context, definition, summary, config))
         yield from observability.outcome_results(definition, state(), group[-1], summary)
         if isinstance(summary.error, ContinueLater) or (config.trial and not summary.error):
@@ -143,8 +149,8 @@ def _carried_out(
     partition: Partition,
     trip: Trip,
     config: SyncConfig,
-) -> Summary | str:
-    """Deliver *partition*; return why nothing was sent, where it is superseded."""
+) -> Summary | AskForRestore:
+    """Deliver *partition*; return why nothing was sent, where it is superseded or an older one was restored since."""
     try:
         summary = pipeline.carry_out(
             definition,
@@ -158,7 +164,7 @@ def _carried_out(
         )
     except AskForRestore as superseded:
         context.log.info(str(superseded))
-        return str(superseded)
+        return superseded
     context.log.info(observability.summary_line(summary))
     return summary
 

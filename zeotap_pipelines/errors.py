@@ -10,7 +10,8 @@ Errors, named by what the reader must do.
      ├─ ApprovePlan         a guard stopped the plan; a person must look at it
      ├─ MakePlanAgain       the plan no longer fits what the target was told
      ├─ AskForRestore       an older partition was asked for; time does not run backwards
-     │   └─ FilledOnce       the target is filled once, and was; reset it to fill it again
+     │   ├─ FilledOnce       the target is filled once, and was; reset it to fill it again
+     │   └─ RestoredSince    it is the newest that was asked, and an older one was restored since
      ├─ AdoptTarget         state is missing although deliveries happened
      ├─ RepairState         a state file is damaged
      ├─ WaitForAccount      somebody else speaks to this account
@@ -64,6 +65,10 @@ class AskForRestore(ZeotapError):
 
 class FilledOnce(AskForRestore):
     """The target is filled once, and was."""
+
+
+class RestoredSince(AskForRestore):
+    """The newest partition that was asked, of which an older one was restored since: it is not superseded."""
 
 
 class AdoptTarget(ZeotapError):

@@ -72,10 +72,10 @@ class Standing:
     Where a target stands: how often its ledger moved, and by which plans.
 
     *mark* is the end of the newest partition that was asked from, or found in
-    step; *restored* says that an older one was asked from since. *reassert_before*
-    is the moment before which what was told must be told again. A target that is
-    filled once is *pinned* to the first partition that was asked from, and *filled*
-    when that one was delivered.
+    step; *restored* says that an older one was asked from since, *told_last* is the
+    one that anything was told of last. *reassert_before* is the moment before which
+    what was told must be told again. A target that is filled once is *pinned* to the
+    first partition that was asked from, and *filled* when that one was delivered.
     """
 
     generation: int = 0
@@ -83,6 +83,7 @@ class Standing:
     mark: datetime | None = None
     mark_partition: str | None = None
     restored: bool = False
+    told_last: str | None = None
     identity: str | None = None
     reassert_before: str | None = None
     last_at: datetime | None = None
@@ -221,10 +222,11 @@ class Ledger:
     def standing(self, connection: duckdb.DuckDBPyConnection) -> Standing:
         """Return where the target stands, from an open connection."""
         meta: dict[str, str] = dict(rows(connection, "SELECT key, value FROM meta"))
-        plans = rows(connection, "SELECT generation, plan FROM movements")
+        moved = rows(connection, "SELECT generation, plan, partition FROM movements ORDER BY generation")
         return Standing(
             generation=int(meta.get("generation", 0)),
-            plans=tuple(plans),
+            plans=tuple((generation, plan) for generation, plan, _ in moved),
+            told_last=next((partition for *_, partition in reversed(moved) if partition), None),
             mark=_moment(meta.get("mark")),
             mark_partition=meta.get("mark_partition"),
             restored=meta.get("restored") == "true",

@@ -149,7 +149,11 @@ def superseded_by(sync: core.Sync, partition: Partition, state: State) -> str | 
         return None
     ledger = Ledger(state, sync.target, sync.address)
     with ledger.reading() as connection:
-        return superseded(partition, ledger.standing(connection), restore=False)
+        standing = ledger.standing(connection)
+    reason = superseded(partition, standing, restore=False)
+    if reason and partition.end == standing.mark:
+        return f"{standing.told_last or 'an older partition'} was restored since"
+    return reason
 
 
 def guard_results(plan: Plan, *, blocking: bool = True) -> Iterator[dg.AssetCheckResult]:

@@ -10,7 +10,7 @@ from .clock import SYSTEM
 from .delivery import deliver, superseded
 from .diff import make_plan
 from .engines.duckdb import memory, rows
-from .errors import AskForRestore, FilledOnce, MakePlanAgain, RepairState, WaitForAccount
+from .errors import AskForRestore, FilledOnce, MakePlanAgain, RepairState, RestoredSince, WaitForAccount
 from .guards import judge
 from .ledger import Ledger
 from .lock import speaking
@@ -70,6 +70,11 @@ def carry_out(
                 f"{sync.name} fills its target once, and did from {standing.pinned}: nothing is sent until it is reset"
             )
         if (reason := superseded(partition, standing, restore)) and not sync.target.event:
+            if partition.end == standing.mark:
+                raise RestoredSince(
+                    f"{sync.name} at {partition}: {standing.told_last or 'an older partition'} was restored since: "
+                    "nothing is sent. To go forward again, set restore"
+                )
             raise AskForRestore(
                 f"{sync.name} at {partition} is {reason}: nothing is sent. To go back on purpose, set restore"
             )

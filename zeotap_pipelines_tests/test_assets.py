@@ -222,18 +222,18 @@ def test_restore_goes_back_on_purpose(project: Project, group: Sandbox) -> None:
     assert "superseded" in project.run(SYNC, day=ONE).metadata()
 
 
-def test_a_partition_is_not_superseded_by_itself_but_by_the_restoration_of_an_older_one(
+def test_a_partition_that_an_older_one_was_restored_after_is_neither_sent_nor_green(
     project: Project, group: Sandbox
 ) -> None:
-    project.seen({ONE: ["1", "2"], TWO: ["2"]})
-    project.run(day=ONE)
+    project.seen({ONE: ["1", "2", "3"], TWO: ["2", "3"]})
     project.run(day=TWO)
-    assert project.run(SYNC, day=ONE, restore=True).green() == [ONE]
+    project.run(day=ONE, restore=True)
     run = project.run(day=TWO)
-    for asset in (DIFF, SYNC):
-        said = run.metadata(asset)["superseded"]
-        assert "superseded by an older partition, which was restored since" in said and f"by {TWO}" not in said
-    assert members(group) == {"1", "2"}
+    assert run.succeeded and run.green() == [] and members(group) == {"1", "2", "3"}
+    assert f"{ONE} was restored since: nothing is sent" in run.observed()[-1]["nothing_sent"]
+    assert f"{ONE} was restored since" in run.metadata(DIFF)["superseded"]
+    assert not (project.root / "state" / "owed" / "people_to_group.json").exists(), "nobody goes on with it"
+    assert project.run(day=TWO, restore=True).green() == [TWO] and members(group) == {"2", "3"}
 
 
 def test_a_range_sends_the_net_difference_once(project: Project, group: Sandbox) -> None:
