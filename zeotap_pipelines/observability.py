@@ -237,14 +237,16 @@ def of_summary(summary: Summary, sync: core.Sync, state: State, run: str, approv
 
 
 def standing(sync: core.Sync, state: State) -> dict[str, Any]:
-    """Return where the target stands: its address, how often its ledger moved, how many rows it was told to hold."""
+    """Return where the target stands: its address, how often its ledger moved, its rows told and in doubt."""
     ledger = Ledger(state, sync.target, sync.address)
     with ledger.reading() as connection:
-        [(holds,)] = rows(connection, "SELECT count(*) FROM told WHERE state = 'in'")
+        count = "SELECT count(*) FILTER (state = 'in'), count(*) FILTER (state = 'doubt') FROM told"
+        [(holds, doubts)] = rows(connection, count)
         return {
             "address": str(sync.address),
             "generation": ledger.standing(connection).generation,
             "told": holds,
+            **({"doubts": doubts} if sync.target.event else {}),
         }
 
 

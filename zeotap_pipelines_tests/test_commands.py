@@ -154,6 +154,47 @@ def test_rows_in_doubt_are_listed_masked_and_decided(credits: Project, group: Sa
     assert "is in doubt" not in zeotap("status") and len(group.crowdtwist.credits()) == 3
 
 
+def test_status_1_and_a_sentence_say_that_rows_are_in_doubt_also_from_an_earlier_run(
+    credits: Project, group: Sandbox, zeotap: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("DAGSTER_HOME", raising=False)
+    group.faults.add(Fault(kind="reset_after", method="POST", path="/activities", times=1))
+    sync = ("sync", "people_to_credits", "--partition", ONE)
+    assert "nothing_in_doubt: 1 rows may have happened; a person decides" in zeotap(*sync, status=1)
+    later = json.loads(zeotap(*sync, "--json", status=1))
+    assert (later["asked"], later["in_doubt"], later["doubts"]) == (0, 0, 1)
+    assert later["nothing_in_doubt"] == "1 rows may have happened; a person decides"
+    zeotap("decide", "people_to_credits", "--all", "--was-sent", "--by", "me", "--reason", "asked them")
+    assert "doubts: 0" in zeotap(*sync)
+
+
+def test_status_1_and_a_sentence_say_that_rows_are_rejected(
+    project: Project, group: Sandbox, zeotap: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("DAGSTER_HOME", raising=False)
+    project.seen({ONE: ["1", "2"]})
+    group.faults.add(Fault(kind="status", status=400, path="/members/2$", times=1))
+    sync = ("sync", "people_to_group", "--partition", ONE)
+    assert "everything_accepted: 1 rows are rejected" in zeotap(*sync, status=1)
+    assert "everything_accepted: 1 rows are rejected" in zeotap(*sync, status=1), "asking nothing mends nothing"
+
+
+def test_what_is_only_put_off_is_status_0(
+    project: Project, group: Sandbox, zeotap: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("DAGSTER_HOME", raising=False)
+    project.seen({ONE: ["1", "2"]})
+    group.faults.add(Fault(kind="status", status=429, path="/members/", retry_after=3600))
+    assert "nothing_deferred: 2 rows are still to be asked" in zeotap("sync", "people_to_group", "--partition", ONE)
+
+
+def test_an_instance_that_is_not_there_is_one_sentence(
+    zeotap: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path / "nowhere"))
+    assert "DAGSTER_HOME" in zeotap("plan", "people_to_group", "--partition", ONE, status=1)
+
+
 def test_adopting_and_telling_again(project: Project, group: Sandbox, zeotap: Any, tmp_path: Path) -> None:
     group.kognitiv.put_members("ACTIVE-90D", "1")
     (tmp_path / "keys.csv").write_text("member_internal_id\n1\n")

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
 SETTINGS = ("restore", "limit", "only", "approve", "approved_by", "reason")
 
+MENDED = {"everything_accepted", "nothing_in_doubt", "ledger_equals_snapshot"}
+"""The checks on a delivery that somebody must mend; what was put off goes on by itself."""
+
 
 def add(parsers: Any) -> None:
     """Add the commands."""
@@ -100,7 +103,13 @@ def _run(chosen: argparse.Namespace, last: str, config: dict[str, Any]) -> int:
     events = list(result.all_events)
     said = _metadata(events, keys[last])
     failures = [_sentence(event.step_failure_data) for event in events if event.is_step_failure]
-    outcome = said
+    checks = _checks(events, keys[last])
+    # What the services said of rows is last: of a run that asked nothing, too, it says what waits for a person.
+    outcome = said = {**said, **checks}
+    # By a signal between two attempts of a step no step fails.
+    canceled = not failures and any(event.event_type is dg.DagsterEventType.RUN_CANCELED for event in events)
+    if canceled:
+        failures = ["the run was stopped; what is left is owed"]
     if stopped := _stopped(events):
         outcome = {**said, "stopped": "; ".join(stopped)}
     elif failures:
@@ -109,7 +118,7 @@ def _run(chosen: argparse.Namespace, last: str, config: dict[str, Any]) -> int:
         print(json.dumps(outcome, indent=2, ensure_ascii=False, default=str))
     else:
         print("\n".join(f"{name}: {value}" for name, value in outcome.items()))
-    return int(bool(failures))
+    return 130 if canceled else int(bool(failures or MENDED & checks.keys()))
 
 
 def _up_to(keys: dict[str, dg.AssetKey], last: str) -> list[dg.AssetKey]:
@@ -144,7 +153,12 @@ def _instance() -> dg.DagsterInstance:
     """Return the instance of DAGSTER_HOME, whose event log then knows of the run, or one that is forgotten."""
     import dagster as dg
 
-    return dg.DagsterInstance.get() if os.environ.get("DAGSTER_HOME") else dg.DagsterInstance.ephemeral()
+    if not os.environ.get("DAGSTER_HOME"):
+        return dg.DagsterInstance.ephemeral()
+    try:
+        return dg.DagsterInstance.get()
+    except dg.DagsterInvariantViolationError as error:
+        raise FixSettings(str(error).splitlines()[0]) from None
 
 
 def _metadata(events: list[dg.DagsterEvent], key: dg.AssetKey) -> dict[str, Any]:
@@ -168,7 +182,19 @@ def _stopped(events: list[dg.DagsterEvent]) -> list[str]:
     return [str(check.description) for check in wrong if check.severity.value == "ERROR"]
 
 
+def _checks(events: list[dg.DagsterEvent], key: dg.AssetKey) -> dict[str, str]:
+    """Return what the failed checks on a sync say, by name; of a diff, nothing: a guard that warns stops nobody."""
+    if key.path[0] != "syncs":
+        return {}
+    checks = [e.asset_check_evaluation_data for e in events if e.event_type_value == "ASSET_CHECK_EVALUATION"]
+    last = {one.check_name: one for one in checks if one.asset_key == key}  # A step that is tried again checks again.
+    return {name: str(one.description) for name, one in last.items() if not one.passed}
+
+
 def _sentence(failure: Any) -> str:
     if failure.user_failure_data and failure.user_failure_data.description:
         return str(failure.user_failure_data.description)
-    return str(failure.error_display_string).splitlines()[0]
+    error = failure.error
+    while error.cause is not None:  # Of a step that was tried again Dagster says so, and why below.
+        error = error.cause
+    return str(error.message).strip().splitlines()[0]
