@@ -48,8 +48,8 @@ def running(command: Sequence[str], folder: Path) -> Iterator[subprocess.Popen[s
             process.kill()
 
 
-def until(begun, process: subprocess.Popen[str]) -> None:
-    ends = time.monotonic() + 60
+def until(begun, process: subprocess.Popen[str], seconds: float = 60) -> None:
+    ends = time.monotonic() + seconds
     while not begun():
         assert process.poll() is None, process.stderr and process.stderr.read()
         assert time.monotonic() < ends, "waited in vain"
@@ -69,6 +69,33 @@ def test_a_query_of_hours_is_given_up_and_leaves_nothing_behind(project: Project
         process.wait(timeout=10)
     assert process.returncode in (143, -signal.SIGINT, 130, 1)
     assert [path for path in state.rglob("*") if path.is_file()] == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_command_that_waits_for_its_retry_ends_within_seconds(
+    project: Project, group: Sandbox, tmp_path: Path, number: int
+) -> None:
+    (tmp_path / "home").mkdir()
+    project.seen({DAYS[0]: ["1", "2"]})
+    group.faults.add(Fault(kind="status", status=500, path="/members/2$"))
+    program = str(Path(sys.executable).with_name("zeotap"))
+    command = [program, "sync", "people_to_group", "--project", str(tmp_path), "--partition", DAYS[0]]
+    with running(command, tmp_path) as process, dg.DagsterInstance.from_config(str(tmp_path / "home")) as instance:
+
+        def waits() -> bool:
+            kind = dg.DagsterEventType.STEP_UP_FOR_RETRY
+            return any(instance.all_logs(run.run_id, kind) for run in instance.get_runs())
+
+        until(waits, process, seconds=200)
+        sent = time.monotonic()
+        process.send_signal(number)
+        # Its wait is of a random length, half a minute on average; where it is over already the step is stopped.
+        assert process.wait(timeout=100) in (130, 1)
+        assert time.monotonic() - sent < 15
+        assert process.stderr and "Traceback" not in process.stderr.read()
+    group.faults.clear()
+    assert project.run(day=DAYS[0]).green() == [DAYS[0]] and members(group) == {"1", "2"}
 
 
 @pytest.mark.slow

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from ..errors import FixSettings
 from ..progress import WATCHER, Bar
 from . import place
+from .waking import woken_by_signals
 
 if TYPE_CHECKING:
     import dagster as dg
@@ -89,7 +90,7 @@ def _run(chosen: argparse.Namespace, last: str, config: dict[str, Any]) -> int:
     bar = Bar(sys.stderr)
     watching = WATCHER.set(bar)
     try:
-        with _instance() as instance:
+        with woken_by_signals(), _instance() as instance:
             result = job.execute_in_process(
                 run_config=run_config,
                 instance=instance,
