@@ -16,7 +16,7 @@ class SyncConfig(dg.Config):
 
     dry_run: bool = Field(False, description="Send nothing; record what would be sent.")
     restore: bool = Field(False, description="Go back to a partition older than the newest one delivered.")
-    limit: int | None = Field(None, ge=1, description="A trial: send at most so many operations. Not a delivery.")
+    limit: int | None = Field(None, description="A trial: send at most so many operations. Not a delivery.")
     only: list[str] = Field(
         [], description="A trial: send these rows of the plan, by the ids that the plan's page shows. Not a delivery."
     )
@@ -46,6 +46,8 @@ class SyncConfig(dg.Config):
 
     def check(self, plans: int) -> None:
         """Raise FixSettings where the settings contradict each other; the run delivers so many *plans*."""
+        if self.limit is not None and self.limit < 1:
+            raise FixSettings(f"limit {self.limit} sends nothing: a trial has at least 1 operation (dry_run has none)")
         if self.limit is not None and self.only:
             raise FixSettings("limit and only are two kinds of trial: set one of them")
         if self.dry_run and self.trial:

@@ -58,6 +58,7 @@ MISTAKES = {
     "a guard of the wrong type": (SYNC, "60", "many", 10, "max_removed_percent: Input should be a valid number"),
     "a guard that does not exist": (SYNC, "percent", "percents", 10, "did you mean max_removed_percent?"),
     "a guard out of range": (SYNC, "60", "-1", 10, "max_removed_percent -1 is out of range"),
+    "a group in spaces": (SYNC, "group: ACTIVE-90D", "group: 'ACTIVE-90D '", 6, "begins or ends with a space"),
     "a number for the guards": (SYNC, "guards:\n    max_removed_percent: 60", "guards: 60", 10, "guards: Input should"),
     "a name that is none": (SYNC, SYNC, "people to group", 3, "use letters, digits and underscores"),
     "a secret instead of a variable": ("kognitiv", "PROJECT_SECRET", "s3cr3t-canary", 7, "the name of an environment"),

@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+import yaml
 
 from zeotap_pipelines.cli import main
 from zeotap_pipelines.sandbox import CLIENT_SECRET, Sandbox, running
@@ -63,6 +65,26 @@ def test_the_sandbox_says_as_json_where_it_is_and_keeps_what_it_holds(tmp_path: 
                 assert client.put(f"{MEMBERS}/{member}").is_success
             sandbox.terminate()
             assert sandbox.wait(30) == 0
+
+
+def test_the_workspace_and_dg_name_the_same_code_location(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = tmp_path / "My Project"
+    said(capsys, "init", str(folder))
+    (location,) = yaml.safe_load((folder / "workspace.yaml").read_text())["load_from"]
+    dg = tomllib.loads((folder / "pyproject.toml").read_text())["tool"]["dg"]["project"]
+    assert location["python_module"]["location_name"] == dg["code_location_name"] == "my_project"
+
+
+@pytest.mark.parametrize("limit", ["0", "-1"])
+def test_a_limit_that_sends_nothing_is_refused_in_one_sentence(
+    project: Project, group: Sandbox, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, limit: str
+) -> None:
+    monkeypatch.delenv("DAGSTER_HOME", raising=False)
+    project.seen({DAYS[0]: ["1", "2"]})
+    command = ("sync", "people_to_group", "--partition", DAYS[0], f"--limit={limit}", "--project", str(project.root))
+    refused = said(capsys, *command, status=1)
+    assert f"FixSettings: limit {limit} sends nothing: a trial has at least 1 operation" in refused
+    assert "pydantic" not in refused and members(group) == set()
 
 
 def test_what_is_wrong_is_said_in_one_sentence(

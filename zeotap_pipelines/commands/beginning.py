@@ -22,6 +22,7 @@ FILES = {
 
         [tool.dg.project]
         root_module = "{name}"
+        code_location_name = "{name}"
         code_location_target_module = "{name}.definitions"
         """,
     "workspace.yaml": """\
@@ -29,6 +30,7 @@ FILES = {
           - python_module:
               module_name: {name}.definitions
               working_directory: .
+              location_name: {name}
         """,
     "dagster.yaml": """\
         # One sync speaks to an account at a time; copy this into DAGSTER_HOME.

@@ -67,7 +67,9 @@ def _plan(chosen: argparse.Namespace) -> int:
 
 
 def _sync(chosen: argparse.Namespace) -> int:
-    config = {name: getattr(chosen, name) for name in SETTINGS if getattr(chosen, name)}
+    # A limit of 0 is none that was left out: it is refused, where the whole plan would be sent without it.
+    given = {name: getattr(chosen, name) for name in SETTINGS}
+    config = {name: value for name, value in given.items() if value or (name == "limit" and value is not None)}
     return _run(chosen, "syncs", config)
 
 

@@ -175,6 +175,7 @@ class Sync(Declaration):
         if connection.service != self.target_type.service:
             says = f"{connection.name!r} is a connection to {connection.service}, not to {self.target_type.service}"
             raise self.error("connection", says=says)
+        self._refuse_spaces()
         definition = self.definition(audience, connection)
         self.hours(audience)
         for twin in _writers(context).get(definition.address, ()):
@@ -183,6 +184,13 @@ class Sync(Declaration):
                 raise self.error("name", says=says)
         declared = (self, definition, audience, connection)
         return dg.Definitions(assets=[diff_asset(*declared), sync_asset(*declared)])
+
+    def _refuse_spaces(self) -> None:
+        """Raise DeclarationError where a target's setting is another's but for spaces around it."""
+        for name in type(self).model_fields.keys() - Sync.model_fields.keys():
+            value = getattr(self, name)
+            if isinstance(value, str) and value != value.strip():
+                raise self.error(name, says=f"{name} {value!r} begins or ends with a space: take it out")
 
 
 def _field(value: Any) -> Field:
