@@ -149,7 +149,7 @@ class Fault:
 def _content_type(body: bytes) -> str:
     try:
         json.loads(body)
-    except ValueError:
+    except (ValueError, RecursionError):
         return "text/plain; charset=utf-8"
     return "application/json"
 
