@@ -163,7 +163,7 @@ class Debt:
 
     def _later(self) -> datetime:
         """Return when to ask again, and count the attempt."""
-        later = self._clock.now() + PATIENCE * 2 ** min(self._attempts, DOUBLINGS)
+        later: datetime = self._clock.now() + PATIENCE * 2 ** min(self._attempts, DOUBLINGS)
         self._attempts += 1
         return later
 
