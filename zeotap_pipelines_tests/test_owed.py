@@ -49,6 +49,12 @@ def test_a_rejected_member_blocks_nobody_and_is_asked_once_per_partition(world: 
     assert world.held == {"1", "3", "stranger"}
 
 
+def test_who_was_refused_is_not_asked_again_by_another_plan_of_the_same_partition(world: World) -> None:
+    assert world.deliver(["1", "stranger"]).fates == {Fate.ACCEPTED: 1, Fate.REJECTED: 1}
+    assert world.deliver(["1", "stranger", "3"]).fates == {Fate.ACCEPTED: 1}
+    assert world.plan().refused_before == 1
+
+
 def test_a_member_whom_the_service_never_took_is_not_removed(world: World) -> None:
     world.deliver(["1", "stranger"])
     world.deliver(["1"], day(1))
