@@ -70,7 +70,9 @@ class People:
             FROM range({self.first}, {self.last}) AS r(i)
         """
 
-    def write(self, query: str, parameters: Mapping[str, object], path: Path, metadata: Mapping[str, str]) -> None:
+    def write(
+        self, query: str, parameters: Mapping[str, object], path: Path, metadata: Mapping[str, str], zone: str
+    ) -> None:
         """Write the members to *path*, whatever the query."""
         footer = ", ".join(f"{name}: '{value}'" for name, value in metadata.items())
         with duckdb.connect() as connection:

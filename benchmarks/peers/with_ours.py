@@ -48,7 +48,9 @@ class Lines:
     def __init__(self, path: Path) -> None:
         self._path = path
 
-    def write(self, query: str, parameters: Mapping[str, object], path: Path, metadata: Mapping[str, str]) -> None:
+    def write(
+        self, query: str, parameters: Mapping[str, object], path: Path, metadata: Mapping[str, str], zone: str
+    ) -> None:
         schema = COLUMNS[self._path.stem]
         found = [{name: row[name] for name in schema} for row in rows.read(self._path)]
         polars.DataFrame(found, schema=schema).write_parquet(path, metadata=dict(metadata))
