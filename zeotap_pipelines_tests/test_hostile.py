@@ -45,6 +45,8 @@ ANSWERS = {
     "200 with a page of HTML": Fault(kind="html", status=200),
     "a body that breaks off": Fault(kind="malformed"),
     "a gigantic body": Fault(kind="huge", size=5_000_000),
+    "a body nested without end": Fault(kind="status", status=200, body="[" * 100_000),
+    "an error nested without end": Fault(kind="status", status=400, body='{"error":' * 50_000),
     "a body byte by byte": Fault(kind="drip", seconds=7),
     "a redirect to another host": Fault(kind="status", status=302, headers=(("location", "https://evil.test/"),)),
     "401 for ever": Fault(kind="status", status=401),
@@ -89,6 +91,8 @@ def test_a_service_that_answers_what_no_contract_knows_loses_and_doubles_nobody(
         (Fault(kind="status", status=302, headers=(("location", "https://evil.test/"),)), "redirect"),
         (Fault(kind="cut"), "the connection broke before the answer came"),
         (Fault(kind="huge", size=5_000_000), "answers without an access_token"),
+        (Fault(kind="status", status=200, body="[" * 100_000), "answers without an access_token"),
+        (Fault(kind="status", status=401, body='{"error":' * 50_000), "the credentials are refused (HTTP 401)"),
     ],
 )
 def test_while_no_token_can_be_had_nothing_is_asked_and_the_sentence_says_why(

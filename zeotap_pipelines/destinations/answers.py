@@ -6,8 +6,6 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-import httpx
-
 UNREADABLE = (ValueError, RecursionError)
 """What a body raises that is no JSON, or is nested without end."""
 
@@ -35,14 +33,6 @@ _ADDRESS = re.compile(rf"(?i)[^\s\"'<>(),;:@]+{_AT}[^\s\"'<>(),;:@]+")
 def without_addresses(text: str) -> str:
     """Return *text* with every e-mail address hidden, also one that is written for a URL, a page or JSON."""
     return _ADDRESS.sub("…", text)
-
-
-def read(response: httpx.Response) -> Any:
-    """Return the JSON that *response* holds; None where it holds none."""
-    try:
-        return response.json()
-    except UNREADABLE:
-        return None
 
 
 def names_an_error(found: Any, depth: int = 4) -> bool:

@@ -28,7 +28,7 @@ from ..model import (
     Verb,
 )
 from ..naming import NAME
-from .answers import names_an_error, read
+from .answers import names_an_error
 
 TRANSIENT = frozenset({408, 425, 429, 500, 502, 503, 504})
 """Statuses that say nothing against the row: asking again may succeed."""
@@ -270,7 +270,12 @@ def _in_place_of_an_answer(response: httpx.Response) -> str:
     """Return what a success holds that is none, whatever its type and status say; nothing where it is one."""
     if response.content.lstrip()[:1] == b"<":
         return "a web page"
-    return "an error" if names_an_error(read(response)) else ""
+    try:
+        return "an error" if names_an_error(response.json()) else ""
+    except RecursionError:
+        return "a body nested without end"
+    except ValueError:
+        return ""
 
 
 def _said(response: httpx.Response) -> str:
