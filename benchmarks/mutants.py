@@ -195,8 +195,8 @@ MUTANTS = (
     Mutant(
         "the journal starts anew before it is folded",
         "ledger.py",
-        "        journal.flush()\n        try:\n            with self.writing()",
-        "        journal.restart()\n        try:\n            with self.writing()",
+        "        journal.flush()\n        try:\n            if self.stamps_file",
+        "        journal.restart()\n        try:\n            if self.stamps_file",
         "owed crashes",
     ),
     Mutant(
@@ -321,8 +321,8 @@ MUTANTS = (
     Mutant(
         "secrets and rows stand in reasons",
         "conversing.py",
-        "        held = replace(held, receipt=discreet(held.receipt, batch, self._secrets))\n",
-        "",
+        "if (receipt := discreet(held.receipt, batch, self._secrets)) is not held.receipt:",
+        "if (receipt := held.receipt) is not held.receipt:",
         "wire canaries",
     ),
     Mutant(

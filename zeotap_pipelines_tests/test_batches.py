@@ -26,7 +26,7 @@ runs = st.lists(st.tuples(st.sampled_from([Verb.ADD, Verb.UPSERT]), st.lists(bod
 
 def numbered(given: list[tuple[Verb, list[str]]]) -> list[list[Operation]]:
     number = count()
-    return [[Operation(next(number), verb, "key", None, body) for body in some] for verb, some in given]
+    return [[Operation(next(number), verb, body) for body in some] for verb, some in given]
 
 
 def narrow(items: int, most: int | None) -> PromotionalMemberGroup:
@@ -117,7 +117,7 @@ def feeding(law: Callable[[Feed, Written, list[int]], Awaitable[None]], batches:
         def pairs() -> Iterator[tuple[Operation, ...]]:
             for number in range(batches):
                 cut_by_now.append(2 * number)
-                yield tuple(Operation(2 * number + n, Verb.ADD, "key", None, "{}") for n in (0, 1))
+                yield tuple(Operation(2 * number + n, Verb.ADD, "{}") for n in (0, 1))
 
         moments = (datetime(2026, 1, 1, tzinfo=UTC) + timedelta(seconds=n) for n in count())
         written = Written()

@@ -34,7 +34,7 @@ def test_a_secret_is_hidden_in_an_answer_however_it_is_written(way: str) -> None
 
 @pytest.mark.parametrize("way", WAYS)
 def test_a_row_is_hidden_in_a_reason_however_it_is_written(way: str) -> None:
-    row = Operation(0, Verb.ADD, "ada@x.io", 0, '{"EMAIL": "ada@x.io"}')
+    row = Operation(0, Verb.ADD, '{"EMAIL": "ada@x.io"}')
     batch = Batch((row,), datetime(2026, 1, 1, tzinfo=UTC))
     reason = f"no user ({WAYS[way]('ada@x.io')})"
     found = discreet(Receipt(Outcome(Fate.REJECTED, reason)), batch, [])

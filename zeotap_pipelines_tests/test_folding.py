@@ -8,7 +8,7 @@ from zeotap_pipelines.naming import literal
 from zeotap_pipelines.words import SLICE
 from zeotap_pipelines_tests.world import World, day
 
-PEOPLE = [f"{number:07}" for number in range(SLICE + 10)]
+PEOPLE = [f"m{number:07}" for number in range(SLICE + 10)]
 MOMENT = "2026-11-21T08:00:00+00:00"
 REFUSED = Outcome(Fate.REJECTED, "unknown")
 UNHEARD = Outcome(Fate.DEFERRED, "no answer")

@@ -44,7 +44,7 @@ def test_a_plan_can_be_made_while_a_sync_is_running(world: World) -> None:
 
 
 def test_a_plan_that_was_made_in_the_middle_of_a_delivery_asks_for_nothing_again(world: World) -> None:
-    people, plans = [f"{number:02}" for number in range(70)], []
+    people, plans = [f"m{number:02}" for number in range(70)], []
     trip = world.trip(on_progress=lambda summary, total: plans.append(world.plan()) if summary.asked == 2 else None)
     assert world.deliver(people, trip=trip).complete
     assert 0 < plans[0].operations < len(people)

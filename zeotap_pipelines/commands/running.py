@@ -110,7 +110,7 @@ def _run(chosen: argparse.Namespace, last: str, config: dict[str, Any]) -> int:
     # What the services said of rows is last: of a run that asked nothing, too, it says what waits for a person.
     outcome = said = {**said, **checks}
     # By a signal between two attempts of a step no step fails.
-    canceled = not failures and any(event.event_type is dg.DagsterEventType.RUN_CANCELED for event in events)
+    canceled = not failures and not result.success
     if canceled:
         failures = ["the run was stopped; what is left is owed"]
     if stopped := _stopped(events):
