@@ -107,7 +107,7 @@ def _line(result: Any, days: Sequence[date], sync: str) -> Line:
     """Return what the run said of *sync*: of its newest partition, and for events of all of them."""
     found: dict[str, float] = {}
     for event in result.get_asset_materialization_events():
-        if event.asset_key.path[-1] == sync:
+        if event.asset_key.path == ["syncs", sync]:
             for name, value in event.materialization.metadata.items():
                 if isinstance(value.value, int | float) and not isinstance(value.value, bool):
                     found[name] = found.get(name, 0) + value.value
