@@ -56,7 +56,7 @@ CREATE TABLE IF NOT EXISTS decisions (id VARCHAR, decision VARCHAR, decided_by V
 """
 
 
-FRUGAL = "SET threads = 1; SET memory_limit = '128MB'"
+FRUGAL = "SET threads = 1; SET memory_limit = '96MB'"
 """
 A fold's share of the machine: what doesn't fit is spilled.
 

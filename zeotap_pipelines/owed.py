@@ -62,7 +62,7 @@ def owed(plan: Path, so_far: SoFar, *, removing: bool) -> Iterator[list[Operatio
     """Yield the operations of the file *plan* that are still owed, those that remove or those that don't, by verb."""
     # Read ahead, the whole file would be in memory at the end.
     with parquet.ParquetFile(plan, pre_buffer=False, read_dictionary=["verb"]) as file:
-        for piece in file.iter_batches(batch_size=PIECE, columns=list(Operation._fields)):
+        for piece in file.iter_batches(batch_size=PIECE, columns=list(Operation._fields), use_threads=False):
             verbs = piece.column("verb")
             spoken = [VERBS[verb] for verb in verbs.dictionary.to_pylist()]
             if removing not in {verb is Verb.REMOVE for verb in spoken}:
