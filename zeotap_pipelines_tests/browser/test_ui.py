@@ -65,7 +65,7 @@ def test_an_asset_s_page_says_what_goes_where(page: Page, stage: Stage, screensh
         for text in ("ACTIVE-90D", "mirror", "member_internal_id"):
             expect(page.get_by_text(text, exact=True).first).to_be_visible()
         expect(page.get_by_text("kognitiv/demo/promotional_member_group/ACTIVE-90D")).to_be_visible()
-        expect(page.get_by_text("Open defs.yaml in editor")).to_be_visible()
+        expect(page.get_by_role("link", name=re.compile("^Open .*defs.yaml in editor"))).to_be_visible()
         expect(page.get_by_text("from customer_id")).to_be_visible()  # The column of the destination's field.
         screenshot(f"ui-{kind}")
 
