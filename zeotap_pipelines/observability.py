@@ -132,8 +132,8 @@ def of_the_past(metadata: Mapping[str, Any], past: str) -> dict[str, Any]:
 
 
 def predicted_calls(plan: Plan, sync: core.Sync) -> int:
-    """Return how many requests the plan needs, counting items only."""
-    return sum(-(-plan.count(verb) // sync.target.batch_items(verb)) for verb in Verb)
+    """Return how many requests the plan needs at the least."""
+    return sum(sync.target.calls(verb, plan.count(verb)) for verb in Verb)
 
 
 def plan_line(plan: Plan) -> str:

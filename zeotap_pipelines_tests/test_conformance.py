@@ -13,7 +13,7 @@ import pytest
 
 from zeotap_pipelines.destinations.base import Target
 from zeotap_pipelines.errors import FixDeclaration, FixTarget, ZeotapError
-from zeotap_pipelines.model import Fate, Mode
+from zeotap_pipelines.model import Fate, Mode, Verb
 from zeotap_pipelines.sandbox import Fault
 from zeotap_pipelines_tests.specimens import (
     AWKWARD,
@@ -361,9 +361,13 @@ def test_thousands_of_rows_stay_within_every_limit(tmp_path: Path, example: Exam
         world.sandbox.agillic.put_recipients(
             *({"EMAIL": f"{who}@example.com", "FIRSTNAME": "before"} for who in people)
         )
-    summary = world.deliver(people)
+    world.take(people)
+    plan = world.plan()
+    summary = world.carry_out()
     assert summary.complete
     assert len(world.held) == summary.fates[Fate.ACCEPTED] == len(people)
+    foreseen = sum(example.target.calls(verb, plan.count(verb)) for verb in Verb)
+    assert len(people) / 10_000 <= foreseen <= summary.calls, "what a plan foresees is needed"
     assert not world.sandbox.violations
     assert world.sandbox.stats()[example.target.service]["statuses"].keys() <= {"200", "201", "204", "404"}
     assert not example.doubled(world.sandbox)

@@ -32,7 +32,7 @@ from pydantic import Field, SecretStr
 from ..auth import ClientCredentials
 from ..errors import FixConnection, FixDeclaration, FixTarget, TryAgainLater, ZeotapError
 from ..mapping import trimmed
-from ..model import Batch, Call, Conversation, Fate, Halt, Outcome, Question, Receipt, Task, Unanswered
+from ..model import Batch, Call, Conversation, Fate, Halt, Outcome, Question, Receipt, Task, Unanswered, Verb
 from ..naming import segment
 from .agillic_tasks import COMPLETED, FAILED, anonymous, attributed, standing, task_id, waits
 from .answers import UNREADABLE
@@ -155,6 +155,11 @@ class AgillicTarget(Target):
     def identity(self) -> tuple[str, ...]:
         """The recipient id field."""
         return (self.recipient_id_field,)
+
+    def calls(self, verb: Verb, operations: int) -> int:
+        """Return the requests, and one question how the task stands for each upload."""
+        batches = super().calls(verb, operations)
+        return batches * (2 if self.batch_items(verb) == RECORDS else 1)
 
     def invalid(self) -> Iterable[tuple[str, str]]:
         """Set aside rows without an e-mail address, whatever the recipient id field."""

@@ -73,6 +73,10 @@ class AgillicTargetGroup(AgillicTarget):
         """Return how many recipients one upsert, or one removal, takes."""
         return RECORDS if verb is Verb.ADD else MEMBERS
 
+    def calls(self, verb: Verb, operations: int) -> int:
+        """Return the requests: whoever is added is uploaded first, and then told a hundred at a time."""
+        return super().calls(verb, operations) + (-(-operations // MEMBERS) if verb is Verb.ADD else 0)
+
     def preflight(self, visit: Visit) -> Question:
         """Ask whether the fields exist, whether the group does, and whether it is static."""
         yield from super().preflight(visit)

@@ -210,6 +210,10 @@ class Target(ABC):
         """Return how many operations of *verb* fit into one batch."""
         return self.items
 
+    def calls(self, verb: Verb, operations: int) -> int:
+        """Return how many requests so many operations of *verb* need at the least, as far as items limit them."""
+        return -(-operations // self.batch_items(verb))
+
     def invalid(self) -> Iterable[tuple[str, str]]:
         """
         Return what makes a row unfit to be sent: pairs of reason and SQL condition.

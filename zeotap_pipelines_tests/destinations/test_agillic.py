@@ -730,3 +730,10 @@ def test_records_that_are_asked_again_and_not_answered_leave_the_others_as_they_
     receipt, _, _ = hold(TABLE, asked, shop(task("completed", ("a@x.dk", "malformed")), cut))
     assert fates(receipt, asked) == [Fate.DEFERRED, Fate.ACCEPTED, Fate.DEFERRED, Fate.DEFERRED]
     assert not receipt.everyone.untouched
+
+
+def test_what_a_plan_needs_is_uploads_their_tasks_and_a_call_for_each_hundred_members() -> None:
+    assert GROUP.calls(Verb.ADD, 1_102) == 2 * 2 + 12
+    assert GROUP.calls(Verb.REMOVE, 1_102) == 12
+    people = AgillicRecipients("crm")
+    assert (people.calls(Verb.UPSERT, 1_102), people.calls(Verb.INSERT, 3)) == (4, 3)
