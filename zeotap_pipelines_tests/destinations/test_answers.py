@@ -134,7 +134,7 @@ DEEP = answer(200, text="[" * 100_000)
 def test_a_body_that_is_nested_without_end_is_no_json_and_ends_no_run() -> None:
     group, users, credit = PromotionalMemberGroup("G"), UserProfile("loyalty"), ActivityCredit("ev")
     for target, verb, fate, fields in (
-        (group, Verb.ADD, Fate.ACCEPTED, {"member_internal_id": "7"}),
+        (group, Verb.ADD, Fate.DEFERRED, {"member_internal_id": "7"}),
         (users, Verb.UPDATE, Fate.DEFERRED, {"user_id": "a@x.de"}),
         (credit, Verb.INSERT, Fate.IN_DOUBT, {"user_id": "a@x.de", "activity_id": "1", "event_id": "e"}),
     ):
