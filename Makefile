@@ -53,7 +53,7 @@ check: $(STAMP) ## ruff, mypy, the YAML definitions, the installed packages and 
 bench: $(STAMP) ## every figure with its contenders in turn, and which goals are met (DOCUMENT=1: into docs)
 	@$(APART) $(PYTHON) -m benchmarks; ended=$$?; $(if $(DOCUMENT),$(PYTHON) -m benchmarks.document || ended=$$?;) exit $$ended
 
-bench-100m: $(STAMP) ## the diff of a hundred million members: about 15 minutes, 40 GB below TMPDIR (DOCUMENT=1: into docs)
+bench-100m: $(STAMP) ## the diff of a hundred million members: about 10 minutes, 40 GB below TMPDIR (DOCUMENT=1: into docs)
 	@$(APART) $(PYTHON) -m benchmarks "diff of a hundred million"; ended=$$?; \
 	$(if $(DOCUMENT),$(PYTHON) -m benchmarks.document || ended=$$?;) exit $$ended
 

@@ -10,14 +10,14 @@ from __future__ import annotations
 
 import argparse
 import os
-import re
 import shutil
-import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+from benchmarks.judging import Ask, in_turn
 
 ROOT = Path(__file__).resolve().parents[1]
 COPIED = ("zeotap_pipelines", "zeotap_pipelines_tests", "benchmarks", "pyproject.toml")
@@ -647,73 +647,48 @@ MUTANTS = (
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.mutants", description=__doc__)
     parser.add_argument("--only", default="", help="only mutants whose name or file holds this")
-    only = parser.parse_args(arguments).only
-    chosen = [mutant for mutant in MUTANTS if only in mutant.name or only in mutant.file]
-    with tempfile.TemporaryDirectory(prefix="mutants-") as folder:
-        survivors = [mutant.name for mutant in chosen if not _caught(mutant, Path(folder) / "tree")]
-    print(f"{len(chosen) - len(survivors)} of {len(chosen)} mutants caught")
-    return 1 if survivors else 0
+    parser.add_argument("--at-once", type=int, default=os.cpu_count() or 1, help="mutants tested at the same time")
+    given = parser.parse_args(arguments)
+    chosen = [mutant for mutant in MUTANTS if given.only in mutant.name or given.only in mutant.file]
+    caught = in_turn(chosen, _caught_by, given.at_once)
+    print(f"{len(list(filter(None, caught)))} of {len(chosen)} mutants caught")
+    return 0 if all(caught) else 1
 
 
-def _caught(mutant: Mutant, tree: Path) -> bool:
-    """Whether a test fails in a copy of the tree that is broken in this one way."""
+def copied(tree: Path) -> Path:
+    """Copy what tests need to *tree*, and return it."""
     for name in COPIED:
         source = ROOT / name
         if source.is_dir():
             shutil.copytree(source, tree / name, ignore=shutil.ignore_patterns("__pycache__"))
         else:
             shutil.copy(source, tree / name)
-    try:
+    return tree
+
+
+def _caught_by(mutant: Mutant, ask: Ask) -> str:
+    """The test that fails in a copy of the tree that is broken in this one way, or nothing."""
+    with tempfile.TemporaryDirectory(prefix="mutant-") as folder:
+        tree = copied(Path(folder) / "tree")
         path = tree / "zeotap_pipelines" / mutant.file
         text = path.read_text(encoding="utf-8")
         if text.count(mutant.old) != 1:
             print(f"STALE     {mutant.name}: the text is {text.count(mutant.old)} times in {mutant.file}", flush=True)
-            return False
+            return ""
         if missing := [module for module in _modules(mutant) if not (tree / module).is_file()]:
             print(f"STALE     {mutant.name}: there is no {missing[0]}", flush=True)
-            return False
+            return ""
         path.write_text(text.replace(mutant.old, mutant.new), encoding="utf-8")
-        said = _tested(mutant, tree)
-        print(f"{'caught' if said else 'SURVIVED':<9} {mutant.name}{said and ': ' + said}", flush=True)
-        return bool(said)
-    finally:
-        shutil.rmtree(tree)
+        # The modules one by one: the quick ones, which are named first, catch most.
+        said = next(filter(None, (ask(tree, [module], TOO_LONG) for module in _modules(mutant))), "")
+    print(f"{'caught' if said else 'SURVIVED':<9} {mutant.name}{said and ': ' + said}", flush=True)
+    return said
 
 
 def _modules(mutant: Mutant) -> list[str]:
     """The test modules of *mutant*, as paths in the tree."""
     names = (name if "/" in name else f"test_{name}" for name in mutant.tests.split())
     return [f"zeotap_pipelines_tests/{name}.py" for name in names]
-
-
-def _tested(mutant: Mutant, tree: Path) -> str:
-    """Return the test that caught the mutant, or nothing."""
-    # The modules one by one: the quick ones, which are named first, catch most.
-    for module in _modules(mutant):
-        command = [
-            sys.executable,
-            "-m",
-            "pytest",
-            "-x",
-            "-q",
-            "-p",
-            "no:cacheprovider",
-            module,
-        ]
-        environment = {**os.environ, "PYTHONPATH": str(tree), "PYTHONDONTWRITEBYTECODE": "1"}
-        try:
-            done = subprocess.run(
-                command, cwd=tree, env=environment, capture_output=True, text=True, timeout=TOO_LONG, check=False
-            )
-        except subprocess.TimeoutExpired:
-            return f"{module} hangs"
-        if found := re.search(r"^(?:FAILED|ERROR) \S*?::(\S+)", done.stdout, re.MULTILINE):
-            return found.group(1)
-        if done.returncode not in (0, 5):
-            return (done.stdout.strip().splitlines() or done.stderr.strip().splitlines() or ["the tests do not start"])[
-                -1
-            ]
-    return ""
 
 
 if __name__ == "__main__":

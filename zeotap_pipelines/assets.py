@@ -1,15 +1,17 @@
 """The asset graph up to the plan: a snapshot per audience, a diff per sync. A thin layer over the core."""
 
 # No postponed annotations here: Dagster reads the types of an asset function's parameters.
+import math
 import os
+import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
+import duckdb
 from dagster_duckdb import DuckDBResource
 
 from . import lineage, observability, pipeline
@@ -31,6 +33,11 @@ if TYPE_CHECKING:
 RETRIES = dg.RetryPolicy(max_retries=2, delay=30, backoff=dg.Backoff.EXPONENTIAL, jitter=dg.Jitter.PLUS_MINUS)
 """What is worth another try is tried twice more in the same run; a failure says which is."""
 
+LINE_EVERY = 1.0
+"""Seconds from one line in the log to the next while a run freezes many partitions."""
+
+HELD_OPEN = 1.0
+"""Seconds after which a warehouse is closed between two queries, so that others may write to it."""
 
 RUN_RETRIES = "dagster/retry_on_asset_or_op_failure"
 """The tag by which a run says whether the instance's `run_retries` may begin it again after a failed step."""
@@ -59,17 +66,22 @@ def snapshot_asset(audience: "Audience") -> dg.AssetsDefinition:
 
     @asset(spec, resource=audience.source, retries=RETRIES)
     def snapshot(context: dg.AssetExecutionContext):  # type: ignore[no-untyped-def]
-        source = _Warehouse(getattr(context.resources, audience.source))
         now = datetime.now(UTC)
-        with failing(context, audience):
-            for partition in partitions(context, audience, now):
+        found: Mapping[str, Any] = {}
+        with failing(context, audience), _Warehouse(getattr(context.resources, audience.source)) as source:
+            asked = partitions(context, audience, now)
+            said = -math.inf
+            for number, partition in enumerate(asked, 1):
                 taken = snapshots.take(definition, partition, source, state(), run=context.run.run_id, now=now)
                 found = observability.of_snapshot(taken)
-                context.log.info(f"{audience.name} at {partition}: {taken.rows:,} rows")
-                if not context.has_partition_key_range:
-                    return dg.MaterializeResult(metadata=found)
-                context.add_asset_metadata(found, partition_key=partition.key)
-        return dg.MaterializeResult()
+                # To store a line takes Dagster as long as to freeze a small audience.
+                if number == len(asked) or time.monotonic() - said >= LINE_EVERY:
+                    said = time.monotonic()
+                    which = f" ({number:,} of {len(asked):,} partitions)" if len(asked) > 1 else ""
+                    context.log.info(f"{audience.name} at {partition}: {taken.rows:,} rows{which}")
+                if context.has_partition_key_range:
+                    context.add_asset_metadata(found, partition_key=partition.key)
+        return dg.MaterializeResult(metadata={} if context.has_partition_key_range else found)
 
     return snapshot
 
@@ -163,20 +175,37 @@ def partitions(context: dg.AssetExecutionContext, audience: "Audience", now: dat
     return sorted(found)
 
 
-@dataclass(frozen=True)
 class _Warehouse:
-    """A warehouse's resource as a source."""
+    """
+    A warehouse's resource as a source, to be closed.
 
-    resource: DuckDBResource
+    From one query to the next the file stays open, for `HELD_OPEN` seconds at the most: to open
+    it takes longer than most queries, and as long as it is open nobody can write to it.
+    """
+
+    def __init__(self, resource: DuckDBResource) -> None:
+        self._resource, self._open, self._since = resource, ExitStack(), 0.0
+        self._connection: duckdb.DuckDBPyConnection | None = None
+
+    def __enter__(self) -> "_Warehouse":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._connection = None
+        self._open.close()
 
     def write(
         self, query: str, parameters: Mapping[str, object], path: Path, metadata: Mapping[str, str], zone: str
     ) -> None:
         """Write the rows of *query* to *path* as Parquet."""
-        if not Path(self.resource.database).is_file():
-            raise FixQuery(f"the warehouse {self.resource.database} does not exist")
-        with self.resource.get_connection() as connection:
-            copy_query(connection, query, parameters, path, metadata, zone)
+        if not Path(self._resource.database).is_file():
+            raise FixQuery(f"the warehouse {self._resource.database} does not exist")
+        if self._connection is not None and time.monotonic() - self._since > HELD_OPEN:
+            self.__exit__()
+        if self._connection is None:
+            self._connection = self._open.enter_context(self._resource.get_connection())
+            self._since = time.monotonic()
+        copy_query(self._connection, query, parameters, path, metadata, zone)
 
 
 class Stopped(dg.DagsterError, dg.DagsterExecutionInterruptedError):

@@ -106,17 +106,24 @@ def _met(sync: Sync, standing: Standing) -> str:
     ledger's rows in each, so that every one of them is counted once unless the
     snapshot names it twice.
     """
-    wanted, left = _reasons(sync, standing, "l.stamp IS NOT DISTINCT FROM w.stamp")
+    # What can be said of a told row by itself is said before the join, which keeps every one of them in memory.
+    same, gone = _reasons(sync, standing, "true")
+    different, _ = _reasons(sync, standing, "false")
     return f"""
         CREATE TEMP TABLE met AS
         WITH held AS (
-            SELECT rowid AS told_row, {rendering.key(sync.target, sync.identity, "name", "value")} AS key,
-                state, unsettled, digest, stamp, moment
-            FROM told
+            SELECT rowid AS told_row, {rendering.key(sync.target, sync.identity, "name", "value")} AS key, stamp,
+                {same} IS NOT NULL AS owed_if_same, {different} IS NOT NULL AS owed_if_different,
+                {gone} IS NOT NULL AS owed_if_gone
+            FROM told AS l
+        ), wanted AS (
+            SELECT src, key, stamp, unfit IS NOT NULL AS unfit FROM mapped
         ), paired AS (
-            SELECT w.src, l.told_row, w.unfit IS NOT NULL
-                OR CASE WHEN w.src IS NOT NULL THEN {wanted} ELSE {left} END IS NOT NULL AS matters
-            FROM mapped AS w FULL JOIN held AS l ON l.key = w.key
+            SELECT w.src, l.told_row,
+                CASE WHEN l.told_row IS NULL THEN true WHEN w.src IS NULL THEN l.owed_if_gone
+                     WHEN l.stamp IS NOT DISTINCT FROM w.stamp THEN l.owed_if_same OR w.unfit
+                     ELSE l.owed_if_different OR w.unfit END AS matters
+            FROM wanted AS w FULL JOIN held AS l ON l.key = w.key
         )
         SELECT CASE WHEN matters THEN src END AS src, CASE WHEN matters THEN told_row END AS told_row,
             count(told_row) AS told

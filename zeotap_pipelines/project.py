@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from . import components
 from .automation.definitions import automation
 from .components import documents
-from .components.quickly import without_collecting
+from .components.quickly import scanned_in_c, without_collecting
 from .declared import Declared
 from .jobs import jobs
 
@@ -26,7 +26,7 @@ def load(folder: Path) -> dg.Definitions:
     """
     documents.check(folder, tuple(components.__all__))
     try:
-        with without_collecting():
+        with without_collecting(), scanned_in_c():
             declared = dg.load_from_defs_folder(path_within_project=folder)
     except (ComponentTreeException, ValidationError) as error:
         types = {name: getattr(components, name) for name in components.__all__}

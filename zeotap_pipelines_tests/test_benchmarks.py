@@ -152,6 +152,7 @@ MODULES = sorted(
 )
 ELSEWHERE = {
     "benchmarks.generic.positions",
+    "benchmarks.generic.covering",
     *(f"benchmarks.peers.{contender.program}" for contender in CONTENDERS if contender.packages),
     *(one.work.partition(":")[0] for figure in FIGURES for one in figure.contenders if one.packages),
 }

@@ -26,7 +26,7 @@ from zeotap_pipelines.doubts import Decision, decide, doubts
 from zeotap_pipelines.engines.duckdb import rows
 from zeotap_pipelines.ledger import Ledger
 from zeotap_pipelines.lock import speaking
-from zeotap_pipelines.sandbox import AgillicSettings, CrowdTwistSettings, Sandbox, running
+from zeotap_pipelines.sandbox import AgillicSettings, CrowdTwistSettings, Fault, Sandbox, running
 from zeotap_pipelines.state import State
 
 STOPPED = 143
@@ -136,20 +136,30 @@ class Play:
             self._sandbox.faults.clear()
             self._sandbox.faults.add(*faults(chance, self.service))
             together = chance.sample(self.scenes, 2 if len(self.scenes) > 1 and chance.random() < 0.3 else 1)
-            if chance.random() < 0.1:
+            if chance.random() < 0.15:
                 together = [together[0], together[0]]
+            if together[1:] == together[:1] and chance.random() < 0.5:
+                self._rounds(self._met(together[0]))
+                continue
             # The second comes a little later: while the first plans, delivers or folds.
             self._rounds([self._started(scene, chance.uniform(0.0, 0.5) * n) for n, scene in enumerate(together)])
+
+    def _met(self, scene: Scene) -> list[_Round]:
+        """Two deliveries of one sync, the second planned when the first has had some answers."""
+        self._sandbox.faults.add(Fault(kind="delay", seconds=0.1))  # So that there is a middle of it.
+        mark = str(self.root / f"mark-{self.service}-{self._runs}")
+        answers = self._chance.randint(1, 4)
+        return [self._started(scene, 0.0, mark=mark, answers=answers), self._started(scene, 0.0, meets=mark)]
 
     def _begin_day(self) -> None:
         self._day += 1
         for scene in self.scenes:
             scene.opened(self._sandbox, self.seed, self._day)
 
-    def _started(self, scene: Scene, late: float) -> _Round:
+    def _started(self, scene: Scene, late: float, **more: Any) -> _Round:
         chance = self._chance
         number = self._day if chance.random() < 0.9 else chance.randint(0, self._day)
-        task: dict[str, Any] = {"at": time.time() + late}
+        task: dict[str, Any] = {"at": time.time() + late, **more}
         end_at, end_with, said = None, signal.SIGKILL, "to the end"
         way, known = chance.random(), self._steps[scene.name]
         moment = time.monotonic() + late + chance.uniform(0.01, 0.7)

@@ -60,7 +60,8 @@ def work(task: dict[str, Any]) -> dict[str, Any]:
     Snapshot, plan and deliver one partition of one scene.
 
     With *die* the worker kills itself right after the step of that kind and number. What it
-    folds is kept in the folder *journals*.
+    folds is kept in the folder *journals*. At the answer of the number *answers* it makes the
+    file *mark*; with *meets* it makes its plan when that file is there, in the middle of another's delivery.
     """
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     scene, clock = SCENES[task["scene"]], Hurried(task["epoch"])
@@ -72,6 +73,8 @@ def work(task: dict[str, Any]) -> dict[str, Any]:
         if step == "folding" and "journals" in task:
             windows.keep(Ledger(state, sync.target, sync.address).journal_file, Path(task["journals"]))
         steps[step] += 1
+        if step == "answered" and steps[step] == task.get("answers"):
+            Path(task["mark"]).touch()
         if number and (steps[step] if kind else steps.total()) == number and kind in ("", step):
             os.kill(os.getpid(), signal.SIGKILL)
 
@@ -83,6 +86,8 @@ def work(task: dict[str, Any]) -> dict[str, Any]:
         if task.get("take", True):
             source = scene.audience(task["seed"], task["day"], task.get("today", task["day"]))
             snapshots.take(sync.audience, partition, source, state, run=run, now=clock.now())
+        if "meets" in task:
+            _wait_for(Path(task["meets"]))
         pipeline.plan(sync, partition, state, run=run, trip=trip)
         summary = pipeline.carry_out(sync, partition, trip, wait=120.0)
     except ZeotapError as error:
@@ -94,6 +99,13 @@ def work(task: dict[str, Any]) -> dict[str, Any]:
     ended = type(summary.error).__name__ if summary.error else None
     result = {"asked": summary.asked, "complete": summary.complete, "error": ended, "said": str(summary.error or "")}
     return {**result, "fates": summary.fates, "left": summary.left, "steps": steps}
+
+
+def _wait_for(mark: Path) -> None:
+    """Wait until *mark* is there, or for two seconds: whoever would make it may have been killed."""
+    ends = time.monotonic() + 2.0
+    while not mark.exists() and time.monotonic() < ends:
+        time.sleep(0.001)
 
 
 class Nursery:

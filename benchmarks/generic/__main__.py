@@ -3,7 +3,8 @@ A generic mutator over diff, ledger and delivery: cosmic-ray changes the code, t
 
     python -m benchmarks.generic [--sample N] [--seed S] [--only FILE]
 
-The whole set takes most of a day: a sample is drawn with the seed, at most one change of a kind at a place.
+The tests run once under coverage; then a mutant meets those that run its line, the quickest first, and after them
+the ones whose processes coverage can't see into. Of a kind of change there is at most one at a place.
 Leaves with status 1 when a mutant survives that `docs/mutants.md` doesn't list with its reason.
 """
 
@@ -15,19 +16,19 @@ import json
 import os
 import random
 import re
-import shutil
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from benchmarks.mutants import COPIED, ROOT
+from benchmarks.judging import Ask, in_turn
+from benchmarks.mutants import ROOT, copied
 from benchmarks.running import environment
 
 COSMIC_RAY = "cosmic-ray==8.7.0"
+COVERAGE = "coverage==7.11.0"
 PACKAGE = ROOT / "zeotap_pipelines"
 FILES = (
     *("diff.py", "comparison.py", "operations.py", "protection.py", "events.py"),
@@ -35,27 +36,24 @@ FILES = (
     *("pipeline.py", "delivery.py", "owed.py", "feed.py", "conversing.py", "stopping.py"),
 )
 TESTS = (
-    "batches",
-    "owed",
-    "ledger",
-    "guards",
-    "events",
-    "limits",
-    "identities",
-    "crashes",
-    "tasks",
-    "wire",
-    "mapping",
-    "snapshot",
-    "folding",
-    "comparison",
-    "history",
-    "processes",
+    *("batches", "owed", "ledger", "guards", "events", "limits", "identities", "crashes", "tasks", "wire"),
+    *("mapping", "snapshot", "folding", "comparison", "history", "processes", "found_by_chaos", "numbers"),
+    *("hostile", "retention", "transport", "explanation"),
 )
-"""Quick ones first: most mutants don't get past them."""
+APART = ("crashes", "processes")
+"""Whose work is done by processes of their own."""
 
-SLOW = 600.0
+SLOW = 300.0
 """Seconds after which a mutant that makes a module of tests hang counts as caught."""
+
+SLOWER, START = 5.0, 30.0
+"""Other tests hang when they take so many times as long as they did, and the seconds to start."""
+
+QUICK, FIRST = 0.2, 60
+"""Most mutants don't get past the sixty quickest tests of less than so many seconds."""
+
+QUIETLY = ("-q", "--noconftest", "-m", "not slow")
+"""Without conftest: Dagster, which it imports, has no part in the core."""
 
 LISTED = ROOT / "docs" / "mutants.md"
 
@@ -71,8 +69,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     mutants = thinned(positions([file for file in FILES if chosen.only in file]), chance)
     drawn = changed(chance.sample(mutants, min(chosen.sample or len(mutants), len(mutants))))
     print(f"{len(drawn)} of {len(mutants)} mutants, seed {chosen.seed}", flush=True)
-    with ThreadPoolExecutor(chosen.at_once) as pool:
-        survivors = [one for one, caught in zip(drawn, pool.map(caught_by, drawn), strict=True) if not caught]
+    seen = covered()
+    caught = in_turn(drawn, lambda mutant, ask: caught_by(mutant, seen, ask), chosen.at_once)
+    survivors = [one for one, said in zip(drawn, caught, strict=True) if not said]
     unlisted = [one for one in survivors if shown(one) not in LISTED.read_text(encoding="utf-8")]
     print(f"{len(drawn) - len(survivors)} caught, {len(survivors)} survived, {len(unlisted)} of them not listed")
     return 1 if unlisted else 0
@@ -104,43 +103,47 @@ def thinned(mutants: Sequence[dict[str, Any]], chance: random.Random) -> list[di
     return [chance.choice(alike) for alike in kinds.values()]
 
 
-def caught_by(mutant: dict[str, Any]) -> str:
+def covered() -> dict[str, Any]:
+    """What the tests run, by `covering.py`: ``seconds`` of each test, and ``lines`` of each file with their tests."""
+    library = next((Path(environment((COVERAGE,))).parents[1] / "lib").glob("python*/site-packages"))
+    with tempfile.TemporaryDirectory(prefix="covered-") as folder:
+        settings, found = Path(folder) / "rc", Path(folder) / "found.json"
+        settings.write_text(f"[run]\ninclude = {PACKAGE}/*.py\ndata_file = {folder}/data\n", encoding="utf-8")
+        modules = [_module(name) for name in TESTS if name not in APART]
+        command = [sys.executable, "-m", "coverage", "run", "-m", "pytest", "-p", "benchmarks.generic.covering"]
+        variables = {**os.environ, "COVERAGE_RCFILE": str(settings), "COVERING": str(found)}
+        variables["PYTHONPATH"] = os.pathsep.join([str(ROOT), str(library)])
+        subprocess.run([*command, "-p", "no:cacheprovider", *QUIETLY, *modules], cwd=ROOT, env=variables, check=True)
+        seen: dict[str, Any] = json.loads(found.read_text(encoding="utf-8"))
+    return seen
+
+
+def caught_by(mutant: dict[str, Any], seen: dict[str, Any], ask: Ask) -> str:
     """The test that catches *mutant*, or nothing."""
     with tempfile.TemporaryDirectory(prefix="mutant-") as folder:
-        tree = Path(folder)
-        for name in COPIED:
-            if (ROOT / name).is_dir():
-                shutil.copytree(ROOT / name, tree / name, ignore=shutil.ignore_patterns("__pycache__"))
-            else:
-                shutil.copy(ROOT / name, tree / name)
+        tree = copied(Path(folder) / "tree")
         (tree / "zeotap_pipelines" / mutant["file"]).write_text(mutant["source"], encoding="utf-8")
-        said = next(_failures(tree), "")
+        each = (ask(tree, [*QUIETLY, *tests], seconds) for tests, seconds in _judges(mutant, seen) if tests)
+        said = next(filter(None, each), "")
     print(f"{'caught  ' if said else 'SURVIVED'} {shown(mutant)}{said and ': ' + said}", flush=True)
     return said
 
 
-def _failures(tree: Path) -> Iterator[str]:
-    variables = {**os.environ, "PYTHONPATH": str(tree), "PYTHONDONTWRITEBYTECODE": "1"}
-    for name in TESTS:
-        module = f"zeotap_pipelines_tests/test_{name}.py"
-        # Without conftest: Dagster, which it imports, has no part in the core.
-        options = ["-x", "-q", "--noconftest", "-p", "no:cacheprovider", "-m", "not slow", module]
-        try:
-            done = subprocess.run(
-                [sys.executable, "-m", "pytest", *options],
-                cwd=tree,
-                env=variables,
-                capture_output=True,
-                text=True,
-                timeout=SLOW,
-                check=False,
-            )
-        except subprocess.TimeoutExpired:
-            yield f"{module} hangs"
-            return
-        if done.returncode not in (0, 5):
-            found = re.search(r"^(?:FAILED|ERROR) (\S+)", done.stdout, re.MULTILINE)
-            yield found.group(1).rpartition("::")[2] if found else "the tests do not start"
+def _judges(mutant: dict[str, Any], seen: dict[str, Any]) -> Iterator[tuple[list[str], float]]:
+    """The tests that may catch *mutant*, in the order in which they are asked, and how long they may take."""
+    lines = {int(line): tests for line, tests in seen["lines"].get(mutant["file"], {}).items()}
+    # Of a statement of several lines the tracer may name the first only; a module's own lines belong to no test.
+    of_it = next((lines[line] for line in range(mutant["line"], 0, -1) if line in lines), [])
+    took: dict[str, float] = seen["seconds"]
+    tests = sorted(of_it or {test for several in lines.values() for test in several}, key=lambda test: took[test])
+    quick = [test for test in tests if took[test] < QUICK][:FIRST]
+    for some in (quick, [test for test in tests if test not in set(quick)]):
+        yield some, START + SLOWER * sum(took[test] for test in some)
+    yield from (([_module(name)], SLOW) for name in APART)
+
+
+def _module(name: str) -> str:
+    return f"zeotap_pipelines_tests/test_{name}.py"
 
 
 def shown(mutant: dict[str, Any]) -> str:

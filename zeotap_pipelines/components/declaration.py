@@ -151,10 +151,16 @@ def place(tree: SourcePositionTree | None, path: Iterable[str | int]) -> str:
 
 def from_root(file: Path) -> Path:
     """Return *file* as it is called from the root of its project."""
-    for folder in file.parents:
-        if (folder / "pyproject.toml").exists() or (folder / "dg.toml").exists():
-            return file.relative_to(folder)
-    return file
+    root = _root(file.parent)
+    return file.relative_to(root) if root else file
+
+
+@cache
+def _root(folder: Path) -> Path | None:
+    found = (
+        one for one in (folder, *folder.parents) if (one / "pyproject.toml").exists() or (one / "dg.toml").exists()
+    )
+    return next(found, None)
 
 
 def reason(invalid: ValidationError) -> str:

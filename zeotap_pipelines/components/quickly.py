@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from typing import Any
 from weakref import WeakSet
 
+import yaml
 from dagster.components.core.component_tree import ComponentTree, TestComponentTree
 
 _seeded: WeakSet[Any] = WeakSet()
@@ -53,3 +54,19 @@ def without_collecting() -> Iterator[None]:
         gc.freeze()
         atexit.register(gc.unfreeze)  # Else DuckDB's binding, at the end, takes what is frozen for lost.
         gc.enable()
+
+
+@contextmanager
+def scanned_in_c() -> Iterator[None]:
+    """
+    Have Dagster read its documents by libyaml, which does the same in a fifth of the time.
+
+    Dagster (1.13) derives its loader from ``yaml.SafeLoader`` anew for each file. Where PyYAML
+    came without libyaml, nothing changes.
+    """
+    slow = yaml.SafeLoader
+    yaml.SafeLoader = getattr(yaml, "CSafeLoader", slow)  # type: ignore[misc]
+    try:
+        yield
+    finally:
+        yaml.SafeLoader = slow  # type: ignore[misc]

@@ -28,6 +28,9 @@ from ..stopping import attended
 
 T = TypeVar("T")
 
+MOST_MEMORY = "3300MB"
+"""What computing may take at the most; what doesn't fit is spilled. The process itself comes on top of it."""
+
 
 class Source(Protocol):
     """A place that audiences are queried from."""
@@ -197,6 +200,7 @@ def _instance(spill: Path | None) -> duckdb.DuckDBPyConnection:
         configure(connection)
         # A file that is replaced within the clock's resolution must not be taken for the one before.
         rows(connection, "SET enable_external_file_cache = false")
+        _limit(connection)
         if spill is not None:
             rows(connection, f"SET temp_directory = {literal(str(spill))}")
         # A parent's instance stays in the list: to close it would wait for threads that are not here.
@@ -205,6 +209,14 @@ def _instance(spill: Path | None) -> duckdb.DuckDBPyConnection:
             *(i for i in _instances if i.process != os.getpid()),
         ]
         return connection
+
+
+def _limit(connection: duckdb.DuckDBPyConnection) -> None:
+    """Let *connection* take `MOST_MEMORY`, or what DuckDB allows itself on this machine where that is less."""
+    allowed = "parse_formatted_bytes(current_setting('memory_limit'))"
+    [(more,)] = rows(connection, f"SELECT {allowed} > parse_formatted_bytes('{MOST_MEMORY}')")
+    if more:
+        rows(connection, f"SET memory_limit = '{MOST_MEMORY}'")
 
 
 def _patiently(attempt: Callable[[], T], database: Path, wait: float) -> T:

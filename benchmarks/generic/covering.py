@@ -1,0 +1,48 @@
+"""
+Which tests run which line: a plugin of pytest's, played under coverage in the tests' own interpreter.
+
+    COVERING=FILE python -m coverage run --rcfile RC -m pytest -p benchmarks.generic.covering ...
+
+Writes to FILE, as JSON, the seconds of every test, and for every file of the package its lines with
+the tests that ran them. What a test's own processes run is not seen.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Generator
+from pathlib import Path
+from typing import Any
+
+import coverage
+import pytest
+
+SECONDS: dict[str, float] = {}
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, Any, Any]:
+    """Count what is run from here on as run by *item*, and its seconds."""
+    current = coverage.Coverage.current()
+    assert current is not None, "coverage does not run"
+    current.switch_context(item.nodeid)
+    began = time.perf_counter()
+    try:
+        return (yield)
+    finally:
+        SECONDS[item.nodeid] = round(time.perf_counter() - began, 3)
+        current.switch_context("")
+
+
+def pytest_unconfigure() -> None:
+    """Write down what was seen."""
+    current = coverage.Coverage.current()
+    assert current is not None, "coverage does not run"
+    data = current.get_data()
+    lines = {
+        Path(path).name: {line: sorted(filter(None, tests)) for line, tests in data.contexts_by_lineno(path).items()}
+        for path in data.measured_files()
+    }
+    Path(os.environ["COVERING"]).write_text(json.dumps({"seconds": SECONDS, "lines": lines}), encoding="utf-8")
