@@ -111,7 +111,7 @@ def of_plan(plan: Plan, sync: core.Sync, limits: Limits, state: State) -> dict[s
     if minute := per_minute(limits):
         metadata["predicted_minutes"] = round(calls / minute, 2)
     if limits.per_day:
-        metadata["share_of_daily_budget"] = round(calls / limits.per_day, 3)
+        metadata["share_of_daily_budget"] = float(f"{calls / limits.per_day:.3g}")  # Of little not nothing.
     metadata |= {"set_aside": sum(plan.set_aside.values()), "refused_before": plan.refused_before}
     if before := plans_table(last_plans(plan, state)):
         metadata["last_plans"] = dg.MetadataValue.md(before)

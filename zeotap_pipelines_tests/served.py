@@ -120,24 +120,16 @@ class Served:
 
     def metadata(self, asset: Asset, day: str) -> dict[str, Any] | None:
         """Return what was recorded with the newest materialization of a day; None where there is none."""
-        query = (
-            """query($key: AssetKeyInput!, $day: String!) { assetOrError(assetKey: $key) { ... on Asset {
-                assetMaterializations(partitions: [$day], limit: 1) { """
-            + ENTRIES
-            + "} } } }"
-        )
-        found = self.ask(query, key={"path": asset}, day=day).get("assetMaterializations")
-        return entries(found[0]) if found else None
+        return self._newest("assetMaterializations", asset, day)
 
     def observed(self, asset: Asset, day: str) -> dict[str, Any] | None:
         """Return what was observed last of a day; None where nothing was."""
-        query = (
-            """query($key: AssetKeyInput!, $day: String!) { assetOrError(assetKey: $key) { ... on Asset {
-                assetObservations(partitions: [$day], limit: 1) { """
-            + ENTRIES
-            + "} } } }"
-        )
-        found = self.ask(query, key={"path": asset}, day=day).get("assetObservations")
+        return self._newest("assetObservations", asset, day)
+
+    def _newest(self, kind: str, asset: Asset, day: str) -> dict[str, Any] | None:
+        query = f"""query($key: AssetKeyInput!, $day: String!) {{ assetOrError(assetKey: $key) {{ ... on Asset {{
+            {kind}(partitions: [$day], limit: 1) {{ {ENTRIES} }} }} }} }}"""
+        found = self.ask(query, key={"path": asset}, day=day).get(kind)
         return entries(found[0]) if found else None
 
     def check(self, asset: Asset, name: str, day: str) -> dict[str, Any]:

@@ -4,12 +4,13 @@ from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 
+import duckdb
 import pytest
 
 from zeotap_pipelines.comparison import Comparison
 from zeotap_pipelines.destinations.agillic import Agillic
 from zeotap_pipelines.destinations.agillic_recipients import AgillicRecipients
-from zeotap_pipelines.engines.duckdb import rows
+from zeotap_pipelines.engines.duckdb import MOST_MEMORY, limit_memory, memory, rows
 from zeotap_pipelines.in_step import delivered
 from zeotap_pipelines.mapping import Field
 from zeotap_pipelines.model import Mode
@@ -158,3 +159,26 @@ def test_rows_are_known_once_all_of_them_were_accepted(world: World) -> None:
     world.deliver(["1", "2"])
     found = known(world)
     assert found is not None and found.operations == 2
+
+
+def test_what_does_not_fit_into_memory_is_spilled_and_the_plan_is_the_same(people: World) -> None:
+    everybody = [f"person{number}" for number in range(60_000)]
+    people.take(everybody, day(0))
+    whole = people.plan(day(0))
+    with memory(people.state.root / "spill") as connection:
+        rows(connection, "SET memory_limit = '48MB'")
+        try:
+            spilled = people.plan(day(0))
+        finally:
+            rows(connection, f"SET memory_limit = '{MOST_MEMORY}'")
+    assert (spilled.operations, spilled.content) == (whole.operations, whole.content)
+
+
+@pytest.mark.parametrize(("allowed", "kept"), [("1GB", 1e9), ("64GB", 3.3e9)])
+def test_computing_takes_no_more_memory_than_is_said_and_less_where_the_machine_has_less(
+    allowed: str, kept: float
+) -> None:
+    with duckdb.connect(config={"memory_limit": allowed}) as connection:
+        limit_memory(connection)
+        [(limit,)] = rows(connection, "SELECT parse_formatted_bytes(current_setting('memory_limit'))")
+    assert limit == pytest.approx(kept, rel=0.03)

@@ -11,9 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from zeotap_pipelines.agreement import Agreement, agreement
+from zeotap_pipelines.destinations.base import Limits
 from zeotap_pipelines.engines.duckdb import rows
 from zeotap_pipelines.model import Change, Mode
-from zeotap_pipelines.observability import outcome_results
+from zeotap_pipelines.observability import of_plan, outcome_results
 from zeotap_pipelines.plan_page import LAST, changed_fields, fields_table, last_plans, plans_table
 from zeotap_pipelines.progress import Bar, Progress, Stand
 from zeotap_pipelines.sandbox import Fault, Sandbox
@@ -52,6 +53,13 @@ def test_without_the_delivered_snapshot_the_page_says_that_nobody_knows(tmp_path
     world.state.snapshot("people", day(0).key).unlink()
     assert changed_fields(plan, world.sync, world.state) is None
     assert "1 rows changed; the snapshot that was delivered last is gone" in str(fields_table(None, plan))
+
+
+def test_of_the_days_calls_a_small_plan_takes_little_and_not_nothing(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    world.take(["1"], day(0))
+    found = of_plan(world.plan(day(0)), world.sync, Limits(per_day=99_999), world.state)
+    assert found["share_of_daily_budget"] == pytest.approx(found["predicted_calls"] / 99_999, rel=0.01)
 
 
 def test_what_did_not_change_has_no_table(tmp_path: Path) -> None:

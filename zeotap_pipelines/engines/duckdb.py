@@ -200,7 +200,7 @@ def _instance(spill: Path | None) -> duckdb.DuckDBPyConnection:
         configure(connection)
         # A file that is replaced within the clock's resolution must not be taken for the one before.
         rows(connection, "SET enable_external_file_cache = false")
-        _limit(connection)
+        limit_memory(connection)
         if spill is not None:
             rows(connection, f"SET temp_directory = {literal(str(spill))}")
         # A parent's instance stays in the list: to close it would wait for threads that are not here.
@@ -211,7 +211,7 @@ def _instance(spill: Path | None) -> duckdb.DuckDBPyConnection:
         return connection
 
 
-def _limit(connection: duckdb.DuckDBPyConnection) -> None:
+def limit_memory(connection: duckdb.DuckDBPyConnection) -> None:
     """Let *connection* take `MOST_MEMORY`, or what DuckDB allows itself on this machine where that is less."""
     allowed = "parse_formatted_bytes(current_setting('memory_limit'))"
     [(more,)] = rows(connection, f"SELECT {allowed} > parse_formatted_bytes('{MOST_MEMORY}')")
