@@ -86,7 +86,6 @@ PLAN, SNAPSHOT, DELIVERY = "complete plan", "snapshot of the same members", "del
 MEASURED = {
     "snapshot": ("snapshot from DuckDB", DIFFS, SNAPSHOT, "cpu_seconds", "n", "µs CPU a member", 1e6),
     "plan": ("complete plan", DIFFS, PLAN, "cpu_seconds", "n", "µs CPU a member", 1e6),
-    "memory": ("complete plan, most memory", DIFFS, PLAN, "peak_mb", "n", "bytes a member", 1e6),
     "snapshot_bytes": ("snapshot's file", DIFFS, PLAN, "snapshot_bytes", "n", "bytes a member", 1),
     "ledger_bytes": ("ledger's file", DIFFS, PLAN, "ledger_bytes", "n", "bytes a member", 1),
     "plan_bytes": ("plan's file", DIFFS, PLAN, "plan_bytes", "operations", "bytes an operation", 1),
@@ -125,7 +124,6 @@ def _machine(report: Report) -> str:
     rows = [
         ("snapshot", "every day", hours(of["snapshot"], BILLION)),
         ("complete plan", "every day", hours(of["plan"], BILLION)),
-        ("complete plan, most memory where it grows with the members", "", gigabytes(of["memory"], BILLION)),
         ("delivery in batches, our part", "the first time", hours(of["batched"], BILLION)),
         ("delivery in batches, our part", "every day", hours(of["batched"], daily)),
         ("delivery one by one, our part", "the first time", hours(of["one"], BILLION)),
@@ -223,7 +221,6 @@ def _ends(report: Report) -> str:
     state = of["ledger_bytes"] + 7 * of["snapshot_bytes"]
     rows = [
         (f"an hour on {CORES} cores for snapshot and plan", 3600 * CORES * 1e6 / (of["snapshot"] + of["plan"])),
-        ("16 GB of memory, where it grows with the members", 16e9 / of["memory"]),
         ("1 TB of disk for a ledger and a week of snapshots", 1e12 / state),
     ]
     for kind in kinds():
