@@ -18,6 +18,7 @@ from benchmarks import document
 from benchmarks.figure import Contender, Figure
 from benchmarks.figures import FIGURES
 from benchmarks.goal import CPU, Goal, judged
+from benchmarks.judging import judge
 from benchmarks.mutants import MUTANTS, Mutant
 from benchmarks.peers.__main__ import CONTENDERS
 from benchmarks.report import verdicts
@@ -182,3 +183,15 @@ def test_every_mutant_finds_the_text_that_it_breaks_and_tests_that_may_catch_it(
     for name in mutant.tests.split():
         module = f"{name}.py" if "/" in name else f"test_{name}.py"
         assert (ROOT / "zeotap_pipelines_tests" / module).exists()
+
+
+@pytest.mark.slow
+def test_a_judge_says_which_test_fails_in_a_tree_or_that_one_hangs_or_nothing(tmp_path: Path) -> None:
+    (tmp_path / "test_right.py").write_text("def test_right(): pass\n")
+    (tmp_path / "test_wrong.py").write_text("def test_wrong(): raise AssertionError\n")
+    (tmp_path / "test_hangs.py").write_text("import time\ndef test_hangs(): time.sleep(600)\n")
+    with judge() as ask:
+        assert ask(tmp_path, ["test_right.py"], 60) == ""
+        assert ask(tmp_path, ["test_right.py", "test_wrong.py"], 60) == "test_wrong"
+        assert ask(tmp_path, ["test_hangs.py"], 2) == "a test hangs"
+        assert ask(tmp_path, ["test_nowhere.py"], 60) == "the tests do not start"
