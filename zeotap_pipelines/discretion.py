@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Collection, Iterator
+from contextlib import suppress
 from dataclasses import replace
 from functools import cache, lru_cache
 from html import escape
@@ -78,7 +79,8 @@ def hush(error: Exception, batch: Batch, secret: Collection[str]) -> None:
 def _hiding(batch: Batch, secret: Collection[str]) -> Callable[[str], str]:
     hidden = set(secret)
     for operation in batch:
-        hidden.update(_texts(operation.fields))
+        with suppress(ValueError, RecursionError):  # What can't be read is never sent.
+            hidden.update(_texts(operation.fields))
     words = {word for one in hidden if len(one) >= SHORTEST for word in _spellings(one)}
     ordered = [(word, word.casefold()) for word in sorted(words, key=len, reverse=True)]
 
@@ -117,11 +119,12 @@ def _spellings(text: str) -> set[str]:
 
 
 def _texts(value: Any) -> Iterator[str]:
-    if isinstance(value, dict):
-        for inner in value.values():
-            yield from _texts(inner)
-    elif isinstance(value, list):
-        for inner in value:
-            yield from _texts(inner)
-    elif isinstance(value, str | int | float) and not isinstance(value, bool):
-        yield str(value).strip()
+    waiting = [value]
+    while waiting:
+        value = waiting.pop()
+        if isinstance(value, dict):
+            waiting += value.values()
+        elif isinstance(value, list):
+            waiting += value
+        elif isinstance(value, str | int | float) and not isinstance(value, bool):
+            yield str(value).strip()

@@ -160,7 +160,9 @@ WITH paired AS (
         o.digest_version AS o_version, o.stamp AS o_stamp, o.unsettled, o.refused_verb, o.refused_digest,
         o.refused_partition, o.partition AS o_partition, o.plan AS o_plan, o.run AS o_run, o.moment AS o_moment,
         p.*, p.fate = 'accepted' OR (p.fate = 'rejected' AND p.final) AS settled,
-        p.fate = 'rejected' AND NOT p.final AS refused
+        p.fate = 'rejected' AND NOT p.final AS refused,
+        -- Of an event it is the plan that asked last whose body is asked again, and whose word holds.
+        settled OR {event} AS heard
     FROM words AS p LEFT JOIN held AS o ON o."row" = p."row"
 )
 SELECT CASE WHEN (settled AND verb <> 'remove') OR o_name IS NULL THEN name ELSE o_name END AS name,
@@ -177,13 +179,13 @@ SELECT CASE WHEN (settled AND verb <> 'remove') OR o_name IS NULL THEN name ELSE
          WHEN fate = 'deferred' AND NOT untouched THEN true
          WHEN unsure THEN true  -- Refused, but an earlier attempt of the same request may have been applied.
          ELSE coalesce(unsettled, false) END AS unsettled,
-    CASE WHEN settled THEN NULL WHEN refused THEN verb ELSE refused_verb END AS refused_verb,
-    CASE WHEN settled THEN NULL WHEN refused THEN digest ELSE refused_digest END AS refused_digest,
-    CASE WHEN settled THEN NULL WHEN refused THEN {partition} ELSE refused_partition END AS refused_partition,
-    CASE WHEN settled OR o_name IS NULL THEN {partition} ELSE o_partition END AS partition,
-    CASE WHEN settled OR o_name IS NULL THEN {plan} ELSE o_plan END AS plan,
-    CASE WHEN settled OR o_name IS NULL THEN {run} ELSE o_run END AS run,
-    CASE WHEN settled OR o_name IS NULL THEN word_moment ELSE o_moment END AS moment
+    CASE WHEN refused THEN verb WHEN heard THEN NULL ELSE refused_verb END AS refused_verb,
+    CASE WHEN refused THEN digest WHEN heard THEN NULL ELSE refused_digest END AS refused_digest,
+    CASE WHEN refused THEN {partition} WHEN heard THEN NULL ELSE refused_partition END AS refused_partition,
+    CASE WHEN heard OR o_name IS NULL THEN {partition} ELSE o_partition END AS partition,
+    CASE WHEN heard OR o_name IS NULL THEN {plan} ELSE o_plan END AS plan,
+    CASE WHEN heard OR o_name IS NULL THEN {run} ELSE o_run END AS run,
+    CASE WHEN heard OR o_name IS NULL THEN word_moment ELSE o_moment END AS moment
 FROM paired
 -- What certainly did not happen to somebody never heard of leaves no trace.
 WHERE NOT (o_name IS NULL AND fate = 'deferred' AND untouched)

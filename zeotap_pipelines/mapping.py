@@ -177,6 +177,25 @@ def rendered(text: str, kind: Kind) -> str:
             return f"CASE WHEN json_valid({text}) THEN {text} ELSE CAST(to_json({text}) AS VARCHAR) END"
 
 
+STRING = r'"(\\.|[^"\\])*"'
+
+COMMA = r",\s*[]}]"
+"""A comma before a bracket, which the engine takes for JSON and nobody else does."""
+
+
+def json_object(text: str) -> str:
+    """Return the SQL of whether *text* is a JSON object for everybody, not for the engine alone."""
+    begins = f"(starts_with({text}, '{{') OR regexp_matches({text}, '^\\s*[{{]'))"
+    # Most texts show at a glance that nothing is odd about them, and of most others it is a string that looks so.
+    words = " OR ".join(f"contains({text}, '{word}')" for word in ("NaN", "nan", "Inf", "inf"))
+    bare = f"regexp_replace({text}, {literal(STRING)}, '', 'g')"
+    strict = f"NOT regexp_matches({bare}, '(?i){COMMA}|nan|inf')"
+    return (
+        f"CASE WHEN json_valid({text}) AND {begins} THEN"
+        f" CASE WHEN regexp_matches({text}, '{COMMA}') OR {words} THEN {strict} ELSE true END ELSE false END"
+    )
+
+
 TOKENS = {"yyyy": "%Y", "MM": "%m", "dd": "%d", "HH": "%H", "mm": "%M", "ss": "%S"}
 
 

@@ -15,15 +15,17 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from zeotap_pipelines import by_hand
+from zeotap_pipelines.destinations.crowdtwist_activities import UNREADABLE
 from zeotap_pipelines.doubts import Decision, decide, doubts
 from zeotap_pipelines.engines.duckdb import rows
 from zeotap_pipelines.errors import ApprovePlan, FixConnection, FixDeclaration
+from zeotap_pipelines.mapping import Field
 from zeotap_pipelines.model import Fate
 from zeotap_pipelines.naming import masked
 from zeotap_pipelines.sandbox import CrowdTwistSettings, Fault, Sandbox, SandboxTransport, at
 from zeotap_pipelines.trip import Approval
 from zeotap_pipelines_tests.specimens import credit, crowdtwist
-from zeotap_pipelines_tests.world import Clock, World, day, nth
+from zeotap_pipelines_tests.world import Clock, Rows, World, day, nth
 
 CREDIT = "/v2/users"
 
@@ -312,6 +314,80 @@ def test_rejected_credits_are_asked_again_when_a_person_has_mended_the_cause(wor
     assert world.deliver([], day(2)).fates == {Fate.ACCEPTED: 1}
     assert world.deliver(["e1", "bad"]).asked == 0
     assert credited(world) == {"e1": 1, "bad": 1}
+
+
+def mended(world: World, points: str, *, member: str = "one") -> None:
+    """Freeze the event that was rejected anew, as somebody has put it right."""
+    world.take(Rows({"event": ["bad"], "member": [f"{member}@example.com"], "points": [points]}))
+
+
+def given_to(world: World) -> list[tuple[str, int | None]]:
+    return [(one.extra_data["event_id"], one.num_points) for one in world.sandbox.crowdtwist.credits()]
+
+
+def test_a_rejected_credit_that_was_mended_and_then_in_doubt_is_asked_again_when_a_person_says_so(world: World) -> None:
+    assert world.deliver(["bad"]).fates == {Fate.REJECTED: 1}
+    mended(world, "77")
+    world.sandbox.faults.add(Fault(kind="reset_before", path=CREDIT))
+    summary = world.carry_out(trip=world.trip(run="second"))
+    assert summary.fates == {Fate.IN_DOUBT: 1}
+    world.sandbox.faults.clear()
+    assert world.told("plan, refused_verb, refused_digest, refused_partition") == [(summary.plan, None, None, None)]
+    assert [doubt.run for doubt in doubts(world.ledger)] == ["second"]
+    assert settle(world, Decision.RESEND) == 1
+    assert world.deliver([], day(1)).fates == {Fate.ACCEPTED: 1}, "by the plan of another partition"
+    assert given_to(world) == [("bad", 77)]
+
+
+def test_what_is_asked_again_of_a_credit_is_what_was_asked_last(world: World) -> None:
+    """Rejected, edited at the source, rejected again; then the profile is there."""
+    world.deliver(["bad"])
+    mended(world, "77", member="nobody")
+    assert world.carry_out().fates == {Fate.REJECTED: 1}
+    world.sandbox.crowdtwist.put_user(email_address="nobody@example.com", first_name="A", last_name="B")
+    by_hand.reassert(world.sync, world.state, run="by hand", now=world.clock.now())
+    assert world.deliver([], day(1)).fates == {Fate.ACCEPTED: 1}
+    assert given_to(world) == [("bad", 77)]
+
+
+def test_a_rejected_credit_that_was_mended_and_put_off_is_owed_like_any_other(world: World) -> None:
+    world.deliver(["bad"])
+    mended(world, "77")
+    world.sandbox.faults.add(Fault(kind="status", status=429, path=CREDIT, retry_after=7200))
+    world.carry_out()
+    world.sandbox.faults.clear()
+    world.clock.pass_(8000)
+    assert world.deliver([], day(1)).fates == {Fate.ACCEPTED: 1}
+    assert given_to(world) == [("bad", 77)]
+
+
+ODD = (
+    '{"a":1,}',
+    '{"a":NaN}',
+    '{"a":-inf}',
+    '{"a":1e999}',
+    '{"a":' * 1000 + "1" + "}" * 1000,
+    '{"a":' + "9" * 5000 + "}",
+)
+"""JSON for one of engine and Python, and not for the other."""
+
+
+def test_a_credit_that_can_not_be_said_holds_up_nobody(tmp_path: Path) -> None:
+    world = World(tmp_path, credit())
+    mapping = {name: origin for name, origin in world.sync.mapping.items() if name != "extra_data.event_id"}
+    world.renamed(mapping={**mapping, "extra_data": Field.of("extra")})
+    extra = ['{"event_id":"first"}', *ODD, '{"event_id":"last, ] nan"}']
+    columns = {"event": [f"e{number}" for number in range(len(extra))], "extra": extra}
+    world.take(Rows({**columns, "member": ["one@example.com"] * len(extra), "points": ["1"] * len(extra)}))
+    plan = world.plan()
+    assert plan.set_aside == {"extra_data is not a JSON object": 3}
+    summary = world.carry_out()
+    assert summary.complete and summary.fates == {Fate.ACCEPTED: 2, Fate.REJECTED: 3}
+    assert [reason for fate, reason in summary.reasons if fate is Fate.REJECTED] == [UNREADABLE]
+    assert set(credited(world)) == {"first", "last, ] nan"} and asked(world) == 2
+    after = {"event": ["z"], "extra": ['{"event_id":"after"}'], "member": ["one@example.com"], "points": ["1"]}
+    assert world.deliver(Rows(after), day(1)).fates == {Fate.ACCEPTED: 1}
+    assert world.carry_out().asked == 0
 
 
 def test_a_person_decides_by_opaque_ids_and_each_decision_is_stored(world: World) -> None:

@@ -1,6 +1,7 @@
 """What a row becomes: the same text, key and digest on every day and release."""
 
 import datetime as dt
+import json
 from decimal import Decimal
 from typing import Any, ClassVar
 
@@ -13,7 +14,7 @@ from zeotap_pipelines.audience import Audience
 from zeotap_pipelines.destinations.base import Target
 from zeotap_pipelines.engines.duckdb import memory, rows
 from zeotap_pipelines.errors import FixDeclaration
-from zeotap_pipelines.mapping import Field, Kind, canonical, rendered
+from zeotap_pipelines.mapping import Field, Kind, canonical, json_object, rendered
 from zeotap_pipelines.model import Batch, Conversation, Mode, Receipt, Verb
 from zeotap_pipelines.sync import Sync
 from zeotap_pipelines_tests.world import KOGNITIV
@@ -190,7 +191,7 @@ def test_templates_constants_and_steps() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "kind", "json"),
+    ("text", "kind", "sent"),
     [
         ('x"y\n😀', Kind.TEXT, '"x\\"y\\n😀"'),
         ("12.0", Kind.INTEGER, "12"),
@@ -206,9 +207,34 @@ def test_templates_constants_and_steps() -> None:
         ('{"a":1}', Kind.JSON, '{"a":1}'),
     ],
 )
-def test_every_kind_of_field_travels_as_its_json(text: str, kind: Kind, json: str | None) -> None:
+def test_every_kind_of_field_travels_as_its_json(text: str, kind: Kind, sent: str | None) -> None:
     with memory() as connection:
-        assert rows(connection, f"SELECT {rendered('v', kind)} FROM (SELECT $v AS v)", {"v": text}) == [(json,)]
+        assert rows(connection, f"SELECT {rendered('v', kind)} FROM (SELECT $v AS v)", {"v": text}) == [(sent,)]
+
+
+@pytest.mark.parametrize(
+    ("text", "is_one"),
+    [
+        ('{"a":1}', True),
+        (' \n\t{"a" : [ ]} ', True),
+        ('{"nan, ]":": inf","b":"\\",]"}', True),
+        ('{"information":[true,null],"n":[]}', True),
+        ("[1]", False),
+        ('"{"', False),
+        ("nonsense", False),
+        ("", False),
+        ('{"a":1,}', False),
+        ('{"a":[1,\n ]}', False),
+        ('{"b":"nan","a":NaN}', False),
+        ('{"a":[ -inf]}', False),
+        ('{"a\\\\":Infinity}', False),
+    ],
+)
+def test_a_json_object_is_one_for_everybody(text: str, is_one: bool) -> None:
+    with memory() as connection:
+        assert rows(connection, f"SELECT {json_object('v')} FROM (SELECT $v AS v)", {"v": text}) == [(is_one,)]
+    if is_one:
+        assert json.loads(text) is not None
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ from typing import Any
 import httpx
 
 from ..errors import FixDeclaration, FixTarget
-from ..mapping import Kind
+from ..mapping import Kind, json_object
 from ..model import Batch, Call, Conversation, Fate, Mode, Operation, Outcome, Question, Receipt, Verb
 from ..naming import segment
 from .base import Target, Visit
@@ -41,6 +41,7 @@ EXTRA = "extra_data."
 """A mapped field with this prefix is a member of the object extra_data."""
 
 CAPPED = "not awarded: frequency caps of the activity may be reached; check the activity in CrowdTwist Control Center"
+UNREADABLE = "extra_data is no JSON that can be sent: mend it in the source, then make the plan again"
 CHECK_ID = "check that the activity_id is correct: the service answers a generic error where it does not exist"
 
 
@@ -90,7 +91,10 @@ class ActivityCredit(Target):
 
     def apart(self, operation: Operation) -> str | None:
         """Keep credits of one user and activity apart: the second one's refusal would look like the first one's."""
-        fields = operation.fields
+        try:
+            fields = operation.fields
+        except (ValueError, RecursionError):
+            return None  # It is never asked: see `converse`.
         return f"{str(fields.get('user_id')).strip().casefold()}\n{fields.get('activity_id')}"
 
     def invalid(self) -> Iterable[tuple[str, str]]:
@@ -99,8 +103,7 @@ class ActivityCredit(Target):
         yield "activity_id is missing", "trim(coalesce({activity_id}, '')) = ''"
         yield (
             "extra_data is not a JSON object",
-            "{extra_data} IS NOT NULL"
-            " AND CASE WHEN json_valid({extra_data}) THEN json_type({extra_data}) <> 'OBJECT' ELSE true END",
+            f"{{extra_data}} IS NOT NULL AND NOT ({json_object('{extra_data}')})",
         )
 
     def preflight(self, visit: Visit) -> Question:
@@ -116,8 +119,12 @@ class ActivityCredit(Target):
     def converse(self, batch: Batch, visit: Visit) -> Conversation:
         """Ask for one credit."""
         [operation] = batch
-        fields = operation.fields
-        user_id, activity_id = str(fields["user_id"]).strip(), str(fields["activity_id"]).strip()
+        try:
+            fields = operation.fields
+            user_id, activity_id = str(fields["user_id"]).strip(), str(fields["activity_id"]).strip()
+            content = _credit(fields | {"activity_id": activity_id})
+        except (ValueError, RecursionError):  # Whatever it holds, the rows after it are not held up.
+            return Receipt(Outcome(Fate.REJECTED, UNREADABLE, untouched=True))
         known = visit.known.get("activities")
         if known is not None and activity_id not in known:
             why = f"CrowdTwist has no activity {activity_id!r}: check the activity_id in Control Center"
@@ -125,7 +132,7 @@ class ActivityCredit(Target):
         response = yield Call(
             "POST",
             f"{USERS}/{segment(user_id)}/activities",
-            content=_credit(fields | {"activity_id": activity_id}),
+            content=content,
             params={"id_type": self.id_type},
             headers=JSON,
         )
@@ -152,12 +159,12 @@ class ActivityCredit(Target):
 
 
 def _credit(fields: Mapping[str, Any]) -> bytes:
-    """Return the body of a credit."""
+    """Return the body of a credit. Raises ValueError or RecursionError where JSON can't say it."""
     body = {name: fields[name] for name in SENT if name in fields}
     extra = {name.removeprefix(EXTRA): value for name, value in fields.items() if name.startswith(EXTRA)}
     if extra:
         body["extra_data"] = {**(body.get("extra_data") or {}), **extra}
-    return json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode()
+    return json.dumps(body, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
 
 
 def _awarded(response: httpx.Response) -> bool | None:
