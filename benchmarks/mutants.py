@@ -601,9 +601,30 @@ MUTANTS = (
     ),
     Mutant(
         "a forgotten event happens again",
-        "forgotten.py",
-        '    rows(connection, query, {"inner": inner, "outer": outer})\n',
+        "events.py",
+        '    rows(connection, f"DELETE FROM judged WHERE {happened}", hashes)\n',
         "",
+        "forget",
+    ),
+    Mutant(
+        "a forgotten event that an earlier plan has happens again",
+        "events.py",
+        'f"DELETE FROM judged WHERE {happened}"',
+        "f\"DELETE FROM judged WHERE {happened} AND why <> 'left by an earlier plan'\"",
+        "forget",
+    ),
+    Mutant(
+        "a plan is open as long as it has a forgotten event",
+        "events.py",
+        "WHERE NOT {happened}\n",
+        "WHERE true OR NOT {happened}\n",
+        "forget",
+    ),
+    Mutant(
+        "whoever forgets somebody shuffles a migrated ledger",
+        "forget.py",
+        "INSERT INTO {table} BY NAME SELECT",
+        "INSERT INTO {table} SELECT",
         "forget",
     ),
     Mutant(

@@ -60,7 +60,6 @@ def carry_over(connection: duckdb.DuckDBPyConnection, target: Target, state: Sta
 
     Rows that the service rejected wait until a person has mended what was wrong, and says so: `Ledger.ask_again`.
     """
-    forgotten.leave_out(connection, state)
     rows(connection, "CREATE TEMP TABLE taken_over (key VARCHAR, body VARCHAR)")
     told_key = key(target, target.identity, "name", "value")
     for (plan,) in rows(connection, "SELECT plan FROM open_plans ORDER BY opened DESC"):
@@ -89,6 +88,9 @@ def carry_over(connection: duckdb.DuckDBPyConnection, target: Target, state: Sta
             """,
         )
         rows(connection, "INSERT INTO taken_over SELECT key, body FROM left_over")
+    # Whoever was forgotten is left out last: a plan still has the rows if forgetting was cut off before its file.
+    happened, hashes = forgotten.happened(connection, state)
+    rows(connection, f"DELETE FROM judged WHERE {happened}", hashes)
 
 
 def remember_plans(connection: duckdb.DuckDBPyConnection, target: Target, state: State) -> None:
@@ -102,12 +104,15 @@ def remember_plans(connection: duckdb.DuckDBPyConnection, target: Target, state:
         """,
     )
     told_key = key(target, target.identity, "name", "value")
+    happened, hashes = forgotten.happened(connection, state)
     for (plan,) in rows(connection, "SELECT plan FROM open_plans"):
         path = state.find_plan(plan)
         query = f"""
-            SELECT count(*) FROM read_parquet({literal(str(path))}) AS p
-            LEFT JOIN (SELECT *, {told_key} AS told_key FROM told) AS l ON l.told_key = p.key
-            WHERE coalesce(l.state, 'unknown') NOT IN {CLOSED} AND l.refused_verb IS NULL
+            SELECT count(*) FROM (
+                SELECT p.key FROM read_parquet({literal(str(path))}) AS p
+                LEFT JOIN (SELECT *, {told_key} AS told_key FROM told) AS l ON l.told_key = p.key
+                WHERE coalesce(l.state, 'unknown') NOT IN {CLOSED} AND l.refused_verb IS NULL
+            ) WHERE NOT {happened}
         """
-        if path is None or rows(connection, query) == [(0,)]:
+        if path is None or rows(connection, query, hashes) == [(0,)]:
             rows(connection, "DELETE FROM open_plans WHERE plan = ?", [plan])

@@ -225,7 +225,7 @@ def _erase_from_ledger(state: State, sync: Sync, keys: set[str], now: datetime) 
         _choose(connection, keys)
         for table in TABLES:
             kept = f" WHERE NOT ({theirs})" if table == "told" else ""
-            rows(connection, f"INSERT INTO {table} SELECT * FROM old.{table}{kept}")
+            rows(connection, f"INSERT INTO {table} BY NAME SELECT * FROM old.{table}{kept}")
         if sync.target.event:
             erased = [one for (one,) in rows(connection, f"SELECT {key} FROM old.told WHERE {theirs}")]
             name, marks = forgotten.marks(state, erased)

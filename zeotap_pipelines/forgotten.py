@@ -35,19 +35,22 @@ def marks(state: State, keys: Iterable[str]) -> tuple[str, list[str]]:
     return _name(secret), [hmac.new(secret, key.encode(), "sha256").hexdigest() for key in keys]
 
 
-def leave_out(connection: duckdb.DuckDBPyConnection, state: State) -> None:
-    """Take forgotten events out of ``judged``: they have happened, whoever they were of."""
+def happened(connection: duckdb.DuckDBPyConnection, state: State) -> tuple[str, dict[str, str]]:
+    """
+    Return the SQL of whether the event ``key`` was a forgotten person's, and its parameters.
+
+    Such an event has happened. Raises RepairState where the key of the hashes is lost.
+    """
     names = {name for (name,) in rows(connection, "SELECT DISTINCT name FROM told WHERE state = 'forgotten'")}
     if not names:
-        return
+        return "false", {}
     secret = _secret(state)
     if names != {_name(secret)}:
         raise _lost(state)
     padded = secret.ljust(BLOCK, b"\0")
     inner, outer = (bytes(byte ^ pad for byte in padded).hex() for pad in (0x36, 0x5C))
     mark = "sha256(from_hex($outer) || from_hex(sha256(from_hex($inner) || encode(key))))"
-    query = f"DELETE FROM judged WHERE {mark} IN (SELECT value FROM told WHERE state = 'forgotten')"
-    rows(connection, query, {"inner": inner, "outer": outer})
+    return f"{mark} IN (SELECT value FROM told WHERE state = 'forgotten')", {"inner": inner, "outer": outer}
 
 
 def _secret(state: State) -> bytes:

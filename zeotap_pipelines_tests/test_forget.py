@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
+import duckdb
 import pytest
 from pyarrow import parquet
 
@@ -79,6 +81,26 @@ def test_the_others_stay_as_they_were(world: World) -> None:
     assert world.held == {CANARY, "2"}, "nobody removes a forgotten person"
 
 
+def test_the_others_stay_as_they_were_in_a_ledger_of_an_earlier_version_too(world: World) -> None:
+    """What a migration adds to a table stands at its end, and not where a new ledger has it."""
+    world.deliver([CANARY, "1", "bad"])
+    columns = [name for (name,) in described(world)]
+    with duckdb.connect(str(world.ledger.file)) as old:
+        old.execute("ALTER TABLE told DROP COLUMN stamp")
+        old.execute("UPDATE meta SET value = '1' WHERE key = 'schema_version'")
+    with world.ledger.writing():
+        pass  # Here it is migrated.
+    assert [name for (name,) in described(world)] != columns
+    others = world.told(", ".join(columns))[:2]
+    forgotten(world, CANARY)
+    assert world.told(", ".join(columns)) == others
+
+
+def described(world: World) -> list[tuple[str]]:
+    with world.ledger.reading() as connection:
+        return [(name,) for name, *_ in rows(connection, "DESCRIBE told")]
+
+
 def test_what_a_killed_run_left_is_folded_and_forgotten(world: World) -> None:
     with world.dying(lambda step: step == "answered"):
         world.deliver([CANARY, "1"])
@@ -136,6 +158,24 @@ def test_a_forgotten_persons_event_never_happens_again(tmp_path: Path) -> None:
     assert world.deliver(purchases(("e-1", "canary"), ("e-3", "one")), day(1)).asked == 1
     assert not world.specimen.doubled(world.sandbox)  # type: ignore[attr-defined]
     assert (world.state.root / "forget.key").stat().st_mode & 0o777 == 0o600
+
+
+def test_forgetting_that_was_cut_off_before_the_plans_makes_no_event_happen_again(tmp_path: Path) -> None:
+    """The ledger has forgotten, and a plan of which something is still owed has the person's rows."""
+    world = credits(tmp_path)
+    world.deliver(purchases(("e-1", "canary"), ("e-2", "one"), ("e-3", "one")), limit=2)
+    plans = world.state.root / "diffs"
+    shutil.copytree(plans, world.root / "before")
+    forgotten(world, "canary@example.com")
+    shutil.rmtree(plans)
+    (world.root / "before").rename(plans)
+    assert world.deliver(purchases(("e-4", "one")), day(1)).fates == {Fate.ACCEPTED: 2}
+    assert len(world.sandbox.crowdtwist.credits()) == 4
+    assert not world.specimen.doubled(world.sandbox)  # type: ignore[attr-defined]
+    with world.ledger.reading() as connection:
+        assert rows(connection, "SELECT * FROM open_plans") == [], "nothing of it is owed any more"
+    assert forgotten(world, "canary@example.com").plans
+    assert holding(world, "canary@") == []
 
 
 def test_a_forgotten_event_in_doubt_is_never_asked_again(tmp_path: Path) -> None:
