@@ -656,6 +656,20 @@ MUTANTS = (
         "mapping events",
     ),
     Mutant(
+        "a plan is made of two snapshots",
+        "diff.py",
+        "        snapshot.refuse_another()\n    if draft:",
+        "    if draft:",
+        "comparison",
+    ),
+    Mutant(
+        "a snapshot that is taken anew counts as a wrong mapping",
+        "diff.py",
+        "            snapshot.refuse_another()\n            raise FixDeclaration",
+        "            raise FixDeclaration",
+        "comparison",
+    ),
+    Mutant(
         "whoever may log in reads the state",
         "state.py",
         "            draft.chmod(0o600)\n",

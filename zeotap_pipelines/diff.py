@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
@@ -34,7 +34,8 @@ def make_plan(sync: Sync, partition: Partition, snapshot: Snapshot, state: State
     """
     Compute what *sync* owes its target for *partition*, and save it as a plan.
 
-    Raises FixDeclaration when the mapping names a column that the snapshot lacks.
+    Raises FixDeclaration when the mapping names a column that the snapshot lacks,
+    MakePlanAgain when another one took its place meanwhile.
     """
     ledger = Ledger(state, sync.target, sync.address)
     with ledger.reading() as connection:
@@ -49,6 +50,7 @@ def make_plan(sync: Sync, partition: Partition, snapshot: Snapshot, state: State
             stamps.note(connection, ledger.stamps_file)
             plan = _write(compared, state, _judge(compared, state), told_by, now)
         except duckdb.Error as error:
+            snapshot.refuse_another()
             raise FixDeclaration(f"sync {sync.name}: the mapping can't be computed: {first_line(error)}") from error
     judged = guards.judge(plan, sync, snapshot_taken_at=snapshot.taken_at, now=now)
     plan = replace(plan, verdicts=judged)
@@ -139,8 +141,12 @@ def _write(compared: Comparison, state: State, counted: Mapping[str, int], told_
     path, before = plan.file(state), None
     with suppress(RepairState):  # What is damaged is made again.
         before = load(state, sync.name, partition.key, plan.id)
-    if before is None or not before.intact(state):
-        with replacing(path) as draft:
+    there = before is not None and before.intact(state)
+    with nullcontext(None) if there else replacing(path) as draft:
+        if draft:
             rows(connection, operations.copied(compared, str(draft)))
+        # Each statement opened the file by its name, and knew the rows by their numbers.
+        snapshot.refuse_another()
+    if draft:
         state.witness("operations")
     return replace(plan, content=content_digest(path))

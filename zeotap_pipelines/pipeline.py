@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from contextlib import suppress
 from dataclasses import replace
+from datetime import datetime
 
 from . import snapshot as snapshots
 from .clock import SYSTEM
@@ -21,6 +23,9 @@ from .state import State
 from .sync import Sync
 from .trip import Approval, Summary, Trip
 
+RETAKEN = 3
+"""A plan is made again so often where its snapshot is taken anew in the middle of it."""
+
 
 def plan(sync: Sync, partition: Partition, state: State, *, run: str, trip: Trip | None = None) -> Plan:
     """
@@ -37,7 +42,7 @@ def plan(sync: Sync, partition: Partition, state: State, *, run: str, trip: Trip
     except WaitForAccount:
         pass
     taken = snapshots.read(sync.audience, partition, state)
-    return make_plan(sync, partition, taken, state, now=(trip.clock if trip else SYSTEM).now())
+    return _made(sync, partition, taken, state, now=(trip.clock if trip else SYSTEM).now())
 
 
 def carry_out(
@@ -92,11 +97,24 @@ def carry_out(
                 f"plan {found.id} was approved, but what it was made from has changed since: make it again"
             )
         if found is None or not fits:
-            found = make_plan(sync, partition, taken, state, now=trip.clock.now())
+            found = _made(sync, partition, taken, state, now=trip.clock.now())
         else:  # What a guard says of time may have changed since.
             judged = judge(found, sync, snapshot_taken_at=taken.taken_at, now=trip.clock.now())
             found = replace(found, verdicts=judged)
         return deliver(sync, found, trip, approval=approval, restore=restore, limit=limit, only=only)
+
+
+def _made(sync: Sync, partition: Partition, taken: snapshots.Snapshot, state: State, *, now: datetime) -> Plan:
+    """
+    Return a plan made of one snapshot: of *taken*, or of what another run put in its place meanwhile.
+
+    Raises MakePlanAgain where that happens again and again.
+    """
+    for _ in range(RETAKEN):
+        with suppress(MakePlanAgain):
+            return make_plan(sync, partition, taken, state, now=now)
+        taken = snapshots.read(sync.audience, partition, state)
+    return make_plan(sync, partition, taken, state, now=now)
 
 
 def _refuse_lost_events(sync: Sync, ledger: Ledger) -> None:

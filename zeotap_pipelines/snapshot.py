@@ -31,7 +31,8 @@ class Snapshot:
 
     *columns* maps names to SQL types, *key* names those that identify a row. *kept*
     says that an earlier attempt of the same run had written it. *digest* names the
-    rows: equal ones, in the same order, have the same.
+    rows: equal ones, in the same order, have the same. *file* is the one they were
+    read from: another run may put its own in the same place.
     """
 
     path: Path
@@ -40,7 +41,17 @@ class Snapshot:
     key: tuple[str, ...]
     digest: str
     taken_at: datetime
+    file: _File
     kept: bool = False
+
+    def refuse_another(self) -> None:
+        """Raise MakePlanAgain where the snapshot was taken anew since it was read."""
+        try:
+            if _File.at(self.path) == self.file:
+                return
+        except OSError:
+            pass  # Deleted.
+        raise MakePlanAgain(f"the snapshot {self.path} was taken anew meanwhile: what was read of it does not fit")
 
     @property
     def null_keys(self) -> int:
@@ -140,14 +151,15 @@ class _File:
 
 
 def _read(audience: Audience, path: Path, *, kept: bool = False) -> Snapshot:
-    count, columns, digest = _described(_File.at(path))
+    file = _File.at(path)
+    count, columns, digest = _described(file)
     if missing := [name for name in audience.key if name not in columns]:
         raise FixQuery(f"the query returns no column {missing[0]!r}, which is its key; it has {', '.join(columns)}")
     footer = _footer(path)
     if "taken_at" not in footer:
         raise RepairState(f"{path} is no snapshot that was taken here: take it again")
     taken_at = datetime.fromisoformat(footer["taken_at"])
-    return Snapshot(path, count, columns, audience.key, digest, taken_at, kept)
+    return Snapshot(path, count, columns, audience.key, digest, taken_at, file, kept)
 
 
 @lru_cache(maxsize=16)

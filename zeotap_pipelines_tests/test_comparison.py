@@ -1,20 +1,25 @@
 """What spares the comparison work never changes what is owed."""
 
-from collections.abc import Callable
+import json
+from collections.abc import Callable, Iterable
 from datetime import timedelta
 from pathlib import Path
+from typing import ClassVar
 
 import duckdb
 import pytest
+from pyarrow import parquet
 
+from zeotap_pipelines import snapshot as snapshots
 from zeotap_pipelines.comparison import Comparison
 from zeotap_pipelines.destinations.agillic import Agillic
 from zeotap_pipelines.destinations.agillic_recipients import AgillicRecipients
 from zeotap_pipelines.engines.duckdb import MOST_MEMORY, limit_memory, memory, rows
+from zeotap_pipelines.errors import MakePlanAgain
 from zeotap_pipelines.in_step import delivered
 from zeotap_pipelines.mapping import Field
 from zeotap_pipelines.model import Mode
-from zeotap_pipelines.plan import Plan
+from zeotap_pipelines.plan import Plan, load
 from zeotap_pipelines.sandbox import AGILLIC_KEY, AGILLIC_SECRET, BASE_URL, Fault
 from zeotap_pipelines_tests.world import Rows, Specimen, World, day
 
@@ -57,6 +62,56 @@ def test_a_row_without_a_stamp_is_told_apart_by_its_digest(people: World) -> Non
         rows(connection, "UPDATE told SET stamp = NULL")
     people.take(Rows({"email": ["ann@example.org", "bob@example.org"], "first": ["ann", "Robert"]}), day(1))
     assert people.plan(day(1)).why == {"different": 1}
+
+
+class Watched(AgillicRecipients):
+    """Recipients of whom somebody does something in the middle of a comparison, when the number is up."""
+
+    numbers: ClassVar[list[int]] = []
+    does: ClassVar[list[Callable[[], object]]] = []
+
+    def odd(self) -> Iterable[tuple[str, str]]:
+        """Asked for once by each look at the rows."""
+        self.numbers[:] = [number - 1 for number in self.numbers]
+        if 0 in self.numbers:
+            self.does.pop()()
+        return super().odd()
+
+
+@pytest.mark.parametrize("look", [1, 2, 3])
+def test_a_plan_is_made_of_one_snapshot_whoever_takes_it_anew_meanwhile(people: World, look: int) -> None:
+    """Rows are known by their numbers, and the same rows in another order are other rows."""
+    names = [f"name{number}" for number in range(9)]
+    people.renamed(target=Watched("crm"))
+    people.take(names)
+    Watched.numbers[:], Watched.does[:] = [look], [lambda: people.take(names[::-1])]
+    assert people.carry_out().complete
+    assert not Watched.does, "it was taken anew"
+    plan = load(people.state, "sync", day(0).key)
+    assert plan and plan.snapshot == snapshots.read(people.sync.audience, day(0), people.state).digest
+    assert [path.stem for path in plan.file(people.state).parent.glob("*.parquet")] == [plan.id]
+    planned = parquet.read_table(plan.file(people.state)).to_pylist()
+    assert sorted(json.loads(row["body"])["FIRSTNAME"] for row in planned) == names
+    for row in planned:
+        assert json.loads(row["body"])["EMAIL"] == f"{json.loads(row['body'])['FIRSTNAME']}@example.org" == row["key"]
+
+
+def test_a_plan_whose_snapshot_is_taken_anew_again_and_again_is_given_up(people: World) -> None:
+    people.renamed(target=Watched("crm"))
+    people.take(["ann"])
+    Watched.numbers[:], Watched.does[:] = [3, 6, 9, 12, 15], [lambda: people.take(["ann"])] * 5
+    with pytest.raises(MakePlanAgain, match="taken anew"):
+        people.plan()
+    assert len(Watched.does) == 1
+    assert not list(people.state.root.glob("diffs/*/*/*"))
+
+
+@pytest.mark.parametrize("look", [1, 2, 3])
+def test_a_plan_whose_snapshot_goes_meanwhile_asks_for_it(people: World, look: int) -> None:
+    people.renamed(target=Watched("crm"))
+    Watched.numbers[:], Watched.does[:] = [look], [people.take(["ann"]).path.unlink]
+    with pytest.raises(MakePlanAgain, match="materialize it first"):
+        people.plan()
 
 
 def test_a_new_release_of_the_engine_stamps_whoever_is_in_step_once(people: World) -> None:
