@@ -366,7 +366,7 @@ ODD = (
     '{"a":NaN}',
     '{"a":-inf}',
     '{"a":1e999}',
-    '{"a":' * 1000 + "1" + "}" * 1000,
+    '{"a":' * 100_000 + "1" + "}" * 100_000,
     '{"a":' + "9" * 5000 + "}",
 )
 """JSON for one of engine and Python, and not for the other."""
