@@ -586,6 +586,20 @@ MUTANTS = (
         "trials",
     ),
     Mutant(
+        "the next window is taken for the one that was over",
+        "hours.py",
+        "            if begin > last:\n",
+        "            if begin > last and last > now:\n",
+        "pauses",
+    ),
+    Mutant(
+        "nobody looks again at pauses and hours once the account is held",
+        "pipeline.py",
+        "        if shut := closed(sync.name, state, trip.hours, trip.clock.now()):",
+        "        if shut := None:",
+        "pauses",
+    ),
+    Mutant(
         "a delivery goes on beyond its window",
         "conversing.py",
         "        if hours is None or now < self._closes:",

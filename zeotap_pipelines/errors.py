@@ -16,7 +16,7 @@ Errors, named by what the reader must do.
      ├─ RepairState         a state file is damaged
      ├─ WaitForAccount      somebody else speaks to this account
      └─ TryAgainLater       nothing is wrong here; the service could not take everything
-         └─ ContinueLater   the service named a time from which it will listen again
+         └─ ContinueLater   it is not the time: the service, the delivery window or a person says so
 """
 
 from __future__ import annotations
@@ -92,8 +92,8 @@ class TryAgainLater(ZeotapError):
 
 
 class ContinueLater(TryAgainLater):
-    """The service (or its budget) allows more from *until* on."""
+    """The service (or its budget, or the sync's hours) allows more from *until* on; None: when a person does."""
 
-    def __init__(self, message: str, until: datetime) -> None:
+    def __init__(self, message: str, until: datetime | None) -> None:
         super().__init__(message)
         self.until = until
