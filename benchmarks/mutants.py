@@ -600,6 +600,13 @@ MUTANTS = (
         "pauses",
     ),
     Mutant(
+        "a trial is begun again by Dagster's own retries",
+        "assets.py",
+        "    if context.retry_number:",
+        "    if False:",
+        "trials",
+    ),
+    Mutant(
         "a delivery goes on beyond its window",
         "conversing.py",
         "        if hours is None or now < self._closes:",

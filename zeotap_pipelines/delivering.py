@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from . import lineage, observability, pipeline
-from .assets import RETRIES, failing, groups, no_retry, note, partitions, state, tags
+from .assets import RETRIES, failing, groups, never_again, no_retry, note, partitions, state, tags
 from .automation.following import following
 from .building import asset
 from .debts import Debt, noting
@@ -63,7 +63,9 @@ def sync_asset(
     )
     def sync(context: dg.AssetExecutionContext, config: SyncConfig):  # type: ignore[no-untyped-def]
         said: dict[str, Any]
-        with failing(context, declared):
+        if config.trial:
+            never_again(context)
+        with failing(context, declared, again=not config.trial):
             together = groups(definition, partitions(context, audience, datetime.now(UTC)))
             config.check(len(together))
             if config.dry_run:
@@ -95,7 +97,7 @@ def sync_asset(
                 )
         green: list[tuple[list[Partition], dict[str, Any]]] = []
         for group in together:
-            with failing(context, declared), noting(debt):
+            with failing(context, declared, again=not config.trial), noting(debt):
                 summary = _carried_out(context, declared, definition, group[-1], trip, config)
                 if isinstance(summary, ContinueLater):
                     if debt:
@@ -140,7 +142,7 @@ def sync_asset(
         if isinstance(summary.error, ContinueLater) or (config.trial and not summary.error):
             return  # Not green, not failed: what is left is owed, and a later run goes on.
         error = summary.error
-        retryable = error.retryable if isinstance(error, ZeotapError) else error is None
+        retryable = not config.trial and (error.retryable if isinstance(error, ZeotapError) else error is None)
         if not retryable:
             no_retry(context)
         metadata = _metadata(context, definition, summary, config)
