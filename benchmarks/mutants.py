@@ -419,7 +419,7 @@ MUTANTS = (
     Mutant(
         "events that an earlier plan left are forgotten",
         "events.py",
-        'rows(connection, "SELECT plan FROM open_plans ORDER BY opened DESC")',
+        'rows(connection, "SELECT plan, run FROM open_plans ORDER BY opened DESC")',
         "[]",
         "events",
     ),
@@ -598,6 +598,13 @@ MUTANTS = (
         "        if shut := closed(sync.name, state, trip.hours, trip.clock.now()):",
         "        if shut := None:",
         "pauses",
+    ),
+    Mutant(
+        "what nobody approved of a plan that was tried is sent with the next",
+        "events.py",
+        '"l.state IS NOT NULL" if run is None else "true"',
+        '"true"',
+        "events",
     ),
     Mutant(
         "a trial is begun again by Dagster's own retries",

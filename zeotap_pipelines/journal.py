@@ -2,7 +2,7 @@
 The ledger's append-only tail: one line per thing asked or answered, durable before more is asked.
 
     {"n": 0, "kind": "journal", "id": …, "follows": …}            the first line; which journal was folded before
-    {"n": 1, "kind": "begin", "plan": …, "partition": …, …}       a run begins to ask for a plan
+    {"n": 1, "kind": "begin", "plan": …, "partition": …, …}       a run begins to ask for a plan, or for a "part" of it
     {"n": 2, "kind": "asked", "plan": …, "rows": [[0, 49]], …}    about to be asked
     {"n": 3, "kind": "answered", "plan": …, "rows": [[0, 0]], "fate": …, "except": […]}
     {"n": 4, "kind": "task", "plan": …, "rows": [[1, 9]], "task": …}
@@ -50,6 +50,7 @@ COLUMNS = {
     "end": "VARCHAR",
     "identity": "VARCHAR",
     "task": "VARCHAR",
+    "part": "BOOLEAN",
 }
 """The fields of a line, as DuckDB reads them."""
 
