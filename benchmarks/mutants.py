@@ -614,6 +614,13 @@ MUTANTS = (
         "trials",
     ),
     Mutant(
+        "a half filled segment is taken for a filled one",
+        "delivering.py",
+        "                if isinstance(summary, HalfFilled):",
+        "                if False:",
+        "one_time",
+    ),
+    Mutant(
         "a delivery goes on beyond its window",
         "conversing.py",
         "        if hours is None or now < self._closes:",
@@ -623,7 +630,7 @@ MUTANTS = (
     Mutant(
         "credits that are still owed are forgotten when others were given",
         "debts.py",
-        "            if key not in done and (self._sync.target.event or end > last)",
+        "            if key not in done and (self._sync.target.event or not others or end > last)",
         "            if key not in done and end > last",
         "going_on",
     ),

@@ -12,7 +12,7 @@ from .assets import RETRIES, failing, groups, never_again, no_retry, note, parti
 from .automation.following import following
 from .building import asset
 from .debts import Debt, noting
-from .errors import AskForRestore, ContinueLater, RestoredSince, ZeotapError
+from .errors import AskForRestore, ContinueLater, HalfFilled, RestoredSince, ZeotapError
 from .launchpad import SyncConfig
 from .model import Mode, Partition
 from .pauses import Closed
@@ -102,6 +102,10 @@ def sync_asset(
                 if isinstance(summary, ContinueLater):
                     if debt:
                         debt.put_off(str(summary))
+                    break
+                if isinstance(summary, HalfFilled):  # The partition that it is filled from is still owed.
+                    if debt:
+                        debt.delivered([one for one in group if one.key != summary.pinned], others=False)
                     break
                 if isinstance(summary, AskForRestore):
                     said = {"superseded": str(summary)}

@@ -11,6 +11,7 @@ Errors, named by what the reader must do.
      ├─ MakePlanAgain       the plan no longer fits what the target was told
      ├─ AskForRestore       an older partition was asked for; time does not run backwards
      │   ├─ FilledOnce       the target is filled once, and was; reset it to fill it again
+     │   ├─ HalfFilled       it is filled once, and half filled from another partition; deliver that one
      │   └─ RestoredSince    it is the newest that was asked, and an older one was restored since
      ├─ AdoptTarget         state is missing although deliveries happened
      ├─ RepairState         a state file is damaged
@@ -65,6 +66,14 @@ class AskForRestore(ZeotapError):
 
 class FilledOnce(AskForRestore):
     """The target is filled once, and was."""
+
+
+class HalfFilled(AskForRestore):
+    """The target is filled once, and half filled from the partition that it is *pinned* to."""
+
+    def __init__(self, message: str, pinned: str) -> None:
+        super().__init__(message)
+        self.pinned = pinned
 
 
 class RestoredSince(AskForRestore):

@@ -8,6 +8,7 @@ The ledger's append-only tail: one line per thing asked or answered, durable bef
     {"n": 4, "kind": "task", "plan": …, "rows": [[1, 9]], "task": …}
     {"n": 5, "kind": "in_step", "partition": …, …}                nothing was owed
     {"n": 6, "kind": "replaced", "plan": …, "identity": …}        all that a new identity mapping adds is in
+    {"n": 7, "kind": "filled", "plan": …, "partition": …}         a target that is filled once was
 
 Rows are numbers of a plan's rows, as ranges: no person's data is in here. A line
 without its newline is one that a crash cut off, and never was.

@@ -14,6 +14,7 @@ from .errors import (
     AskForRestore,
     ContinueLater,
     FilledOnce,
+    HalfFilled,
     MakePlanAgain,
     RepairState,
     RestoredSince,
@@ -75,9 +76,15 @@ def carry_out(
             ledger.fold(journal)
         with ledger.reading() as connection:
             standing = ledger.standing(connection)
-        if sync.target.once and (standing.filled or standing.pinned not in (None, partition.key)):
+        if sync.target.once and standing.filled:
             raise FilledOnce(
                 f"{sync.name} fills its target once, and did from {standing.pinned}: nothing is sent until it is reset"
+            )
+        if sync.target.once and standing.pinned not in (None, partition.key):
+            raise HalfFilled(
+                f"{sync.name} fills its target once, and is not through with {standing.pinned}: nothing of {partition} "
+                f"is sent. Materialize {standing.pinned} to complete it, or reset the sync",
+                standing.pinned,
             )
         if (reason := superseded(partition, standing, restore)) and not sync.target.event:
             if partition.end == standing.mark:
