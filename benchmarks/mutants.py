@@ -614,6 +614,13 @@ MUTANTS = (
         "trials",
     ),
     Mutant(
+        "a trial pins a one-time segment to its partition",
+        "fold.py",
+        'if kind == "begin" and plan in asked and not part]',
+        'if kind == "begin" and plan in asked]',
+        "identities",
+    ),
+    Mutant(
         "a half filled segment is taken for a filled one",
         "delivering.py",
         "                if isinstance(summary, HalfFilled):",
