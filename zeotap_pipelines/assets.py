@@ -42,6 +42,9 @@ HELD_OPEN = 1.0
 RUN_RETRIES = "dagster/retry_on_asset_or_op_failure"
 """The tag by which a run says whether the instance's `run_retries` may begin it again after a failed step."""
 
+MAX_RETRIES = "dagster/max_retries"
+"""The tag by which a run says how often they may, whatever ended it."""
+
 
 def state() -> State:
     """Return where state lies: ``ZEOTAP_STATE``, or ``data/state`` below the working directory."""
@@ -222,16 +225,29 @@ def no_retry(context: dg.AssetExecutionContext | dg.OpExecutionContext) -> None:
     context.instance.add_run_tags(context.run.run_id, {RUN_RETRIES: "false"})
 
 
+def never_again(context: dg.AssetExecutionContext) -> None:
+    """Raise Failure where the step is begun again by itself; let nobody begin the run again, whatever ends it."""
+    context.instance.add_run_tags(context.run.run_id, {RUN_RETRIES: "false", MAX_RETRIES: "0"})
+    if context.retry_number:  # After an error that nobody foresaw: Dagster retries those by itself.
+        says = "a trial is not begun again by itself, since it would send as much again: see why it failed"
+        raise dg.Failure(says, allow_retries=False)
+
+
 @contextmanager
-def failing(context: dg.AssetExecutionContext, declared: "Declaration") -> Iterator[None]:
-    """Turn what a person must mend, or stopped, into a failure of one sentence, retried only where that can help."""
+def failing(context: dg.AssetExecutionContext, declared: "Declaration", *, again: bool = True) -> Iterator[None]:
+    """
+    Turn what a person must mend, or stopped, into a failure of one sentence.
+
+    It is retried where that can help, and may happen *again*.
+    """
     try:
         yield
     except ZeotapError as error:
-        if not error.retryable:
+        retryable = again and error.retryable
+        if not retryable:
             no_retry(context)
         place = f"{declared.place()}: " if isinstance(error, FixDeclaration) else ""
-        raise dg.Failure(f"{type(error).__name__}: {place}{error}", allow_retries=error.retryable) from None
+        raise dg.Failure(f"{type(error).__name__}: {place}{error}", allow_retries=retryable) from None
     except (dg.DagsterExecutionInterruptedError, KeyboardInterrupt) as stopped:
         left = "; ".join(getattr(stopped, "__notes__", ["what is left is owed"]))
         raise Stopped(f"the run was stopped; {left}") from None

@@ -77,6 +77,8 @@ class Conversations:
         pacer = Pacer(self._trip.connection.limits(), account / "limits.json", clock)
         total = self._plan.operations - len(self._so_far.done)
         try:
+            if self._closed():
+                return
             async with connect(self._trip.connection, pacer, clock, self._trip.transport) as wire:
                 if not await unless(stop, wire.ask(self._target.preflight(self._visit))):
                     raise TryAgainLater(STOPPED)
@@ -88,7 +90,9 @@ class Conversations:
                         raise TryAgainLater(STOPPED)
                     self._tasks.ended([task.name])
                 whence = about(self._sync, self._plan, self._trip.run, self._standing)
-                self._journal.append("begin", plan=self._plan.id, **whence)
+                # What a trial leaves is as if nobody had begun; of events that no guard stopped it is gone on with.
+                part = self._trial.part and bool(self._plan.stopped or not self._target.event)
+                self._journal.append("begin", plan=self._plan.id, **whence, **({"part": True} if part else {}))
                 for removing in (False, True):
                     if self._halt is None and self._removals_may_follow(removing):
                         await self._phase(wire, removing, stop)

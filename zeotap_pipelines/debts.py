@@ -113,14 +113,15 @@ class Debt:
         if before and before.why == CUT_OFF and before.run != self._run:
             until = self._later()
         owed = {one.key: one.end.isoformat() for one in partitions}
-        if before and self._sync.target.event:  # Each of its partitions has events of its own.
+        if before and (self._sync.target.event or self._sync.target.once):
+            # Each has events of its own; what is filled once keeps to the one that it was begun from.
             owed = {**before.partitions, **owed}
         elif before and max(before.partitions.values()) > max(owed.values()) and not self._settings.get("restore"):
             owed = dict(before.partitions)  # What is older is superseded, and owes nothing.
         self._write(Owing(owed, self._run, CUT_OFF, until, attempts=self._attempts, settings=self._settings))
 
-    def delivered(self, partitions: Sequence[Partition]) -> None:
-        """Take out *partitions*: they were delivered, or superseded."""
+    def delivered(self, partitions: Sequence[Partition], *, others: bool = True) -> None:
+        """Take out *partitions*, which were delivered or superseded, and with them the *others* that they supersede."""
         note = load(self._state, self._sync.name)
         if note is None:
             return
@@ -128,7 +129,7 @@ class Debt:
         left = {
             key: end
             for key, end in note.partitions.items()
-            if key not in done and (self._sync.target.event or end > last)
+            if key not in done and (self._sync.target.event or not others or end > last)
         }
         self._attempts = 0
         if left:

@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from . import lineage, observability, pipeline
-from .assets import RETRIES, failing, groups, no_retry, note, partitions, state, tags
+from .assets import RETRIES, failing, groups, never_again, no_retry, note, partitions, state, tags
 from .automation.following import following
 from .building import asset
 from .debts import Debt, noting
-from .errors import AskForRestore, ContinueLater, RestoredSince, ZeotapError
+from .errors import AskForRestore, ContinueLater, HalfFilled, RestoredSince, ZeotapError
 from .launchpad import SyncConfig
 from .model import Mode, Partition
+from .pauses import Closed
 from .progress import WATCHER, Progress, Stand
 from .remembered import refuse_lost_state
 from .trip import Summary, Trip
@@ -62,7 +63,9 @@ def sync_asset(
     )
     def sync(context: dg.AssetExecutionContext, config: SyncConfig):  # type: ignore[no-untyped-def]
         said: dict[str, Any]
-        with failing(context, declared):
+        if config.trial:
+            never_again(context)
+        with failing(context, declared, again=not config.trial):
             together = groups(definition, partitions(context, audience, datetime.now(UTC)))
             config.check(len(together))
             if config.dry_run:
@@ -82,9 +85,7 @@ def sync_asset(
                 if closed and debt:
                     debt.put_off(closed.why)
             if closed:
-                context.log.info(f"nothing is sent: {closed.why}; goes on {closed.goes_on}")
-                said = {"nothing_sent": closed.why, "goes_on": closed.goes_on}
-                yield _observed(context, definition, together[-1][-1], said)
+                yield _put_off(context, definition, together[-1][-1], closed)
                 return
             with noting(debt):
                 trip = Trip(
@@ -96,8 +97,16 @@ def sync_asset(
                 )
         green: list[tuple[list[Partition], dict[str, Any]]] = []
         for group in together:
-            with failing(context, declared), noting(debt):
+            with failing(context, declared, again=not config.trial), noting(debt):
                 summary = _carried_out(context, declared, definition, group[-1], trip, config)
+                if isinstance(summary, ContinueLater):
+                    if debt:
+                        debt.put_off(str(summary))
+                    break
+                if isinstance(summary, HalfFilled):  # The partition that it is filled from is still owed.
+                    if debt:
+                        debt.delivered([one for one in group if one.key != summary.pinned], others=False)
+                    break
                 if isinstance(summary, AskForRestore):
                     said = {"superseded": str(summary)}
                 else:
@@ -124,6 +133,10 @@ def sync_asset(
         for done, said in green:  # A part of the range is delivered, and only that part is green.
             for partition in done:
                 context.log_event(dg.AssetMaterialization(key, partition=partition.key, metadata=said))
+        if isinstance(summary, ContinueLater):
+            yield _put_off(context, definition, group[-1], Closed(str(summary), summary.until))
+            yield from observability.outcome_results(definition, state(), group[-1])
+            return
         if isinstance(summary, AskForRestore):
             yield _observed(context, definition, group[-1], {"nothing_sent": str(summary)})
             yield from observability.outcome_results(definition, state(), group[-1])
@@ -133,7 +146,7 @@ def sync_asset(
         if isinstance(summary.error, ContinueLater) or (config.trial and not summary.error):
             return  # Not green, not failed: what is left is owed, and a later run goes on.
         error = summary.error
-        retryable = error.retryable if isinstance(error, ZeotapError) else error is None
+        retryable = not config.trial and (error.retryable if isinstance(error, ZeotapError) else error is None)
         if not retryable:
             no_retry(context)
         metadata = _metadata(context, definition, summary, config)
@@ -149,8 +162,8 @@ def _carried_out(
     partition: Partition,
     trip: Trip,
     config: SyncConfig,
-) -> Summary | AskForRestore:
-    """Deliver *partition*; return why nothing was sent, where it is superseded or an older one was restored since."""
+) -> Summary | AskForRestore | ContinueLater:
+    """Deliver *partition*; return why nothing was sent, where it is superseded, or may not be delivered now."""
     try:
         summary = pipeline.carry_out(
             definition,
@@ -162,6 +175,8 @@ def _carried_out(
             only=config.only or None,
             wait=declared.wait_for_account,
         )
+    except ContinueLater as put_off:
+        return put_off
     except AskForRestore as superseded:
         context.log.info(str(superseded))
         return superseded
@@ -199,6 +214,14 @@ def _observing(
         context.log_event(dg.AssetObservation(context.asset_key, partition=key, metadata=metadata))
 
     return say
+
+
+def _put_off(
+    context: dg.AssetExecutionContext, definition: "core.Sync", partition: Partition, closed: Closed
+) -> dg.AssetObservation:
+    """Return the record of why nothing is sent, and of when that goes on."""
+    context.log.info(f"nothing is sent: {closed.why}; goes on {closed.goes_on}")
+    return _observed(context, definition, partition, {"nothing_sent": closed.why, "goes_on": closed.goes_on})
 
 
 def _observed(

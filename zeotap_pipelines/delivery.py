@@ -79,10 +79,10 @@ def deliver(
         try:
             if owed:
                 in_thread(delivery.run(stop), stop)
-                if summary.complete and sync.target.once:
-                    journal.append("filled", plan=plan.id)
             else:
                 journal.append("in_step", **about(sync, plan, trip.run, standing))
+            if sync.target.once and plan.audience and summary.complete and not trial.part:
+                journal.append("filled", plan=plan.id, partition=plan.partition)
         except BaseException as error:
             with suppress(ZeotapError):  # What ended the run is what is said; the next one folds.
                 ledger.fold(journal)

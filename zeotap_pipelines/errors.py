@@ -11,12 +11,13 @@ Errors, named by what the reader must do.
      ├─ MakePlanAgain       the plan no longer fits what the target was told
      ├─ AskForRestore       an older partition was asked for; time does not run backwards
      │   ├─ FilledOnce       the target is filled once, and was; reset it to fill it again
+     │   ├─ HalfFilled       it is filled once, and half filled from another partition; deliver that one
      │   └─ RestoredSince    it is the newest that was asked, and an older one was restored since
      ├─ AdoptTarget         state is missing although deliveries happened
      ├─ RepairState         a state file is damaged
      ├─ WaitForAccount      somebody else speaks to this account
      └─ TryAgainLater       nothing is wrong here; the service could not take everything
-         └─ ContinueLater   the service named a time from which it will listen again
+         └─ ContinueLater   it is not the time: the service, the delivery window or a person says so
 """
 
 from __future__ import annotations
@@ -67,6 +68,14 @@ class FilledOnce(AskForRestore):
     """The target is filled once, and was."""
 
 
+class HalfFilled(AskForRestore):
+    """The target is filled once, and half filled from the partition that it is *pinned* to."""
+
+    def __init__(self, message: str, pinned: str) -> None:
+        super().__init__(message)
+        self.pinned = pinned
+
+
 class RestoredSince(AskForRestore):
     """The newest partition that was asked, of which an older one was restored since: it is not superseded."""
 
@@ -92,8 +101,8 @@ class TryAgainLater(ZeotapError):
 
 
 class ContinueLater(TryAgainLater):
-    """The service (or its budget) allows more from *until* on."""
+    """The service (or its budget, or the sync's hours) allows more from *until* on; None: when a person does."""
 
-    def __init__(self, message: str, until: datetime) -> None:
+    def __init__(self, message: str, until: datetime | None) -> None:
         super().__init__(message)
         self.until = until

@@ -3,10 +3,14 @@ What only events need: the rows of earlier plans that are still owed.
 
 A state target's next plan asks again for whatever differs; an event is in the
 snapshot of its own partition only. So the ledger remembers which plans were begun,
-and a new plan takes over what they left unasked, deferred or released.
+and a new plan takes over what they left unasked, deferred or released. Of a plan that a
+guard stopped, and of which a person let a part be tried, only what was asked is taken
+over: the rest was never approved, and stays with its partition, as if nobody had begun.
 """
 
 from __future__ import annotations
+
+from pathlib import Path
 
 import duckdb
 
@@ -61,8 +65,7 @@ def carry_over(connection: duckdb.DuckDBPyConnection, target: Target, state: Sta
     Rows that the service rejected wait until a person has mended what was wrong, and says so: `Ledger.ask_again`.
     """
     rows(connection, "CREATE TEMP TABLE taken_over (key VARCHAR, body VARCHAR)")
-    told_key = key(target, target.identity, "name", "value")
-    for (plan,) in rows(connection, "SELECT plan FROM open_plans ORDER BY opened DESC"):
+    for plan, run in rows(connection, "SELECT plan, run FROM open_plans ORDER BY opened DESC"):
         path = state.find_plan(plan)
         if path is None:
             continue  # Retention keeps open plans; without its rows nothing can be asked.
@@ -70,10 +73,7 @@ def carry_over(connection: duckdb.DuckDBPyConnection, target: Target, state: Sta
             connection,
             f"""
             CREATE OR REPLACE TEMP TABLE left_over AS
-            WITH held AS (SELECT *, {told_key} AS told_key FROM told)
-            SELECT p.*, l.state AS told_state FROM read_parquet({literal(str(path))}) AS p
-            LEFT JOIN held AS l ON l.told_key = p.key
-            WHERE coalesce(l.state, 'unknown') NOT IN {CLOSED} AND l.refused_verb IS NULL
+            SELECT p.*, l.state AS told_state {_owed(target, path, run)}
                 AND p.key NOT IN (SELECT key FROM judged)
                 AND p.key NOT IN (SELECT key FROM mapped WHERE key IS NOT NULL)
             """,
@@ -95,24 +95,31 @@ def carry_over(connection: duckdb.DuckDBPyConnection, target: Target, state: Sta
 
 def remember_plans(connection: duckdb.DuckDBPyConnection, target: Target, state: State) -> None:
     """Note, within a fold, which plans were begun, and forget those of which nothing is owed any more."""
+    whole = "SELECT plan FROM lines WHERE kind = 'begin' AND part IS NULL"
+    rows(connection, f"DELETE FROM open_plans WHERE run IS NULL AND plan IN ({whole})")
     rows(
         connection,
         """
         INSERT INTO open_plans
-        SELECT plan, min(n), max(run) FROM lines
+        SELECT plan, min(n), max(run) FILTER (part IS NULL) FROM lines
         WHERE kind = 'begin' AND plan NOT IN (SELECT plan FROM open_plans) GROUP BY plan
         """,
     )
-    told_key = key(target, target.identity, "name", "value")
     happened, hashes = forgotten.happened(connection, state)
-    for (plan,) in rows(connection, "SELECT plan FROM open_plans"):
+    for plan, run in rows(connection, "SELECT plan, run FROM open_plans"):
         path = state.find_plan(plan)
-        query = f"""
-            SELECT count(*) FROM (
-                SELECT p.key FROM read_parquet({literal(str(path))}) AS p
-                LEFT JOIN (SELECT *, {told_key} AS told_key FROM told) AS l ON l.told_key = p.key
-                WHERE coalesce(l.state, 'unknown') NOT IN {CLOSED} AND l.refused_verb IS NULL
-            ) WHERE NOT {happened}
-        """
-        if path is None or rows(connection, query, hashes) == [(0,)]:
+        if path is not None:
+            owed = f"SELECT count(*) FROM (SELECT p.key {_owed(target, path, run)}) WHERE NOT {happened}"
+        if path is None or rows(connection, owed, hashes) == [(0,)]:
             rows(connection, "DELETE FROM open_plans WHERE plan = ?", [plan])
+
+
+def _owed(target: Target, plan: Path, run: str | None) -> str:
+    """Return the SQL of the rows ``p`` that are owed of an open *plan*; ``l`` is what was told of each."""
+    told_key = key(target, target.identity, "name", "value")
+    return f"""
+        FROM read_parquet({literal(str(plan))}) AS p
+        LEFT JOIN (SELECT *, {told_key} AS told_key FROM told) AS l ON l.told_key = p.key
+        WHERE coalesce(l.state, 'unknown') NOT IN {CLOSED} AND l.refused_verb IS NULL
+            AND {"l.state IS NOT NULL" if run is None else "true"}
+    """

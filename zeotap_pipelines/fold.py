@@ -206,10 +206,9 @@ def _marks(connection: duckdb.DuckDBPyConnection) -> None:
     identity = meta.get("identity")
     asked = {plan for (plan,) in rows(connection, "SELECT DISTINCT plan FROM lines WHERE kind = 'asked'")}
     kinds = "('begin', 'in_step', 'replaced')"
-    lines = rows(
-        connection, f'SELECT kind, plan, partition, "end", identity FROM lines WHERE kind IN {kinds} ORDER BY n'
-    )
-    for kind, plan, name, end, mapped in lines:
+    columns = 'kind, plan, partition, "end", identity, part'
+    lines = rows(connection, f"SELECT {columns} FROM lines WHERE kind IN {kinds} ORDER BY n")
+    for kind, plan, name, end, mapped, _ in lines:
         if kind == "begin" and plan not in asked:
             continue
         identity = mapped or identity
@@ -220,10 +219,10 @@ def _marks(connection: duckdb.DuckDBPyConnection) -> None:
         elif end < mark:
             restored = "true"
     pinned, filled = meta.get("pinned"), meta.get("filled")
-    if begun := [name for kind, plan, name, *_ in lines if kind == "begin" and plan in asked]:
+    if begun := [name for kind, plan, name, *_, part in lines if kind == "begin" and plan in asked and not part]:
         pinned = pinned or begun[0]
-    if rows(connection, "SELECT 1 FROM lines WHERE kind = 'filled'"):
-        filled = "true"
+    if done := rows(connection, "SELECT partition FROM lines WHERE kind = 'filled'"):
+        pinned, filled = pinned or done[0][0], "true"
     moments = rows(connection, "SELECT max(moment) FROM lines WHERE kind = 'asked'")
     last_at = max([m for m in (meta.get("last_at"), moments[0][0]) if m], default=None)
     generation = rows(connection, "SELECT coalesce(max(generation), 0) FROM movements")[0][0]

@@ -51,14 +51,12 @@ class Hours:
         raise AssertionError("every week has a window")
 
     def closes(self, now: datetime) -> datetime:
-        """Return when the window that *now* is in, or else the next one, is over."""
-        last: datetime | None = None
+        """Return when the window that *now* is in is over; *now*, where it is in none."""
+        last = now
         for begin, end in self._windows(now):
-            if last is not None and begin > last:
-                break  # Windows that meet are one.
-            if now < end:
-                last = end
-        assert last is not None
+            if begin > last:
+                break
+            last = max(last, end)  # Windows that meet are one.
         return last
 
     def _windows(self, now: datetime) -> Iterator[tuple[datetime, datetime]]:

@@ -2,12 +2,13 @@
 The ledger's append-only tail: one line per thing asked or answered, durable before more is asked.
 
     {"n": 0, "kind": "journal", "id": …, "follows": …}            the first line; which journal was folded before
-    {"n": 1, "kind": "begin", "plan": …, "partition": …, …}       a run begins to ask for a plan
+    {"n": 1, "kind": "begin", "plan": …, "partition": …, …}       a run begins to ask for a plan, or for a "part" of it
     {"n": 2, "kind": "asked", "plan": …, "rows": [[0, 49]], …}    about to be asked
     {"n": 3, "kind": "answered", "plan": …, "rows": [[0, 0]], "fate": …, "except": […]}
     {"n": 4, "kind": "task", "plan": …, "rows": [[1, 9]], "task": …}
     {"n": 5, "kind": "in_step", "partition": …, …}                nothing was owed
     {"n": 6, "kind": "replaced", "plan": …, "identity": …}        all that a new identity mapping adds is in
+    {"n": 7, "kind": "filled", "plan": …, "partition": …}         a target that is filled once was
 
 Rows are numbers of a plan's rows, as ranges: no person's data is in here. A line
 without its newline is one that a crash cut off, and never was.
@@ -50,6 +51,7 @@ COLUMNS = {
     "end": "VARCHAR",
     "identity": "VARCHAR",
     "task": "VARCHAR",
+    "part": "BOOLEAN",
 }
 """The fields of a line, as DuckDB reads them."""
 

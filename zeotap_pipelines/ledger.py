@@ -51,6 +51,7 @@ CREATE TABLE IF NOT EXISTS told (
     unsettled BOOLEAN, refused_verb VARCHAR, refused_digest BIGINT, refused_partition VARCHAR,
     partition VARCHAR, plan VARCHAR, run VARCHAR, moment VARCHAR
 );
+-- Of events. The run is one that began the whole plan; without one only what was asked may be asked again.
 CREATE TABLE IF NOT EXISTS open_plans (plan VARCHAR, opened BIGINT, run VARCHAR);
 CREATE TABLE IF NOT EXISTS decisions (id VARCHAR, decision VARCHAR, decided_by VARCHAR, reason VARCHAR, moment VARCHAR);
 """

@@ -45,6 +45,11 @@ class Trial:
     limit: int | None = None
     only: frozenset[int] | None = None
 
+    @property
+    def part(self) -> bool:
+        """Whether it is a trial at all."""
+        return self.limit is not None or self.only is not None
+
     def of(self, runs: Iterator[list[Operation]]) -> Iterator[list[Operation]]:
         """Yield what the trial asks for of *runs*; what was yielded counts against the limit."""
         for run in runs:

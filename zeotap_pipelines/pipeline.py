@@ -12,12 +12,22 @@ from .clock import SYSTEM
 from .delivery import deliver, superseded
 from .diff import make_plan
 from .engines.duckdb import memory, rows
-from .errors import AskForRestore, FilledOnce, MakePlanAgain, RepairState, RestoredSince, WaitForAccount
+from .errors import (
+    AskForRestore,
+    ContinueLater,
+    FilledOnce,
+    HalfFilled,
+    MakePlanAgain,
+    RepairState,
+    RestoredSince,
+    WaitForAccount,
+)
 from .guards import judge
 from .ledger import Ledger
 from .lock import speaking
 from .model import Partition
 from .naming import literal
+from .pauses import closed
 from .plan import Plan, load, load_file
 from .state import State
 from .sync import Sync
@@ -60,7 +70,8 @@ def carry_out(
     Deliver the partition's plan, waiting for the account where another sync speaks to it.
 
     A plan that no longer fits is made again, and judged anew, while the account is
-    held; one that was approved by hand is refused instead.
+    held; one that was approved by hand is refused instead. Raises ContinueLater where
+    the sync is paused, or outside its hours, by the time that it may speak.
     """
     state = trip.state
     with speaking(state.account(sync.address), run=trip.run, sync=sync.name, wait=wait):
@@ -70,9 +81,15 @@ def carry_out(
             ledger.fold(journal)
         with ledger.reading() as connection:
             standing = ledger.standing(connection)
-        if sync.target.once and (standing.filled or standing.pinned not in (None, partition.key)):
+        if sync.target.once and standing.filled:
             raise FilledOnce(
                 f"{sync.name} fills its target once, and did from {standing.pinned}: nothing is sent until it is reset"
+            )
+        if sync.target.once and standing.pinned not in (None, partition.key):
+            raise HalfFilled(
+                f"{sync.name} fills its target once, and is not through with {standing.pinned}: nothing of {partition} "
+                f"is sent. Materialize {standing.pinned} to complete it, or reset the sync",
+                standing.pinned,
             )
         if (reason := superseded(partition, standing, restore)) and not sync.target.event:
             if partition.end == standing.mark:
@@ -101,6 +118,8 @@ def carry_out(
         else:  # What a guard says of time may have changed since.
             judged = judge(found, sync, snapshot_taken_at=taken.taken_at, now=trip.clock.now())
             found = replace(found, verdicts=judged)
+        if shut := closed(sync.name, state, trip.hours, trip.clock.now()):
+            raise ContinueLater(shut.why, shut.until)
         return deliver(sync, found, trip, approval=approval, restore=restore, limit=limit, only=only)
 
 

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import itertools
 import sys
-from collections.abc import Collection, Iterator, Mapping
+import uuid
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from textwrap import dedent
@@ -18,6 +20,8 @@ import dagster as dg
 import duckdb
 from dagster._core.definitions.job_base import InMemoryJob
 from dagster._core.execution.api import create_execution_plan, execute_plan
+from dagster._core.execution.plan.plan import ExecutionPlan
+from dagster._core.execution.plan.state import KnownExecutionState
 from dagster._core.execution.retries import RetryMode
 
 from zeotap_pipelines.project import load
@@ -140,10 +144,14 @@ class Project:
         day: str | None = None,
         days: tuple[str, str] | None = None,
         instance: dg.DagsterInstance | None = None,
+        listen: Callable[[dg.EventLogEntry], None] | None = None,
         **config: Any,
     ) -> Run:
-        """Materialize *assets* (the chain where none are named) in one run; *config* is the sync's."""
+        """Materialize *assets* (the chain where none are named) in one run; *config* is the sync's, *listen* hears."""
         job, arguments = self._job(assets, day, days, config)
+        if listen:
+            arguments["run_id"] = str(uuid.uuid4())
+            (instance or self.instance).add_event_listener(arguments["run_id"], listen)
         result = job.execute_in_process(instance=instance or self.instance, raise_on_error=False, **arguments)
         return Run(list(result.all_events), instance or self.instance)
 
@@ -235,10 +243,11 @@ class Attempts:
     def __init__(
         self, job: dg.JobDefinition, instance: dg.DagsterInstance, day: str, run_config: dict[str, Any]
     ) -> None:
-        tags = {"dagster/partition": day}
+        self._tags, self._tried = {"dagster/partition": day}, Counter[str]()
         self._job, self._instance, self._config = InMemoryJob(job), instance, run_config
-        self._plan = create_execution_plan(self._job, run_config, tags=tags)
-        self._run = instance.create_run_for_job(job, execution_plan=self._plan, run_config=run_config, tags=tags)
+        self._run = instance.create_run_for_job(
+            job, execution_plan=self._plan(), run_config=run_config, tags=self._tags
+        )
 
     @property
     def run_id(self) -> str:
@@ -246,8 +255,13 @@ class Attempts:
 
     def again(self) -> Run:
         """Try once; a step that is to be retried is left to the next call."""
-        events = execute_plan(self._plan, self._job, self._instance, self._run, self._config, RetryMode.DEFERRED)
+        events = execute_plan(self._plan(), self._job, self._instance, self._run, self._config, RetryMode.DEFERRED)
+        self._tried.update(event.step_key for event in events if event.is_step_up_for_retry and event.step_key)
         return Run(events, self._instance)
+
+    def _plan(self) -> ExecutionPlan:
+        known = KnownExecutionState(dict(self._tried))
+        return create_execution_plan(self._job, self._config, tags=self._tags, known_state=known)
 
 
 def said(failure: Any) -> str:

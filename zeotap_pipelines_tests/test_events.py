@@ -254,6 +254,50 @@ def test_another_mapping_of_the_event_id_credits_nobody_twice_until_a_person_app
     assert world.carry_out(approval=Approval(plan.id, "ann", "they were refunded")).fates == {Fate.ACCEPTED: 2}
 
 
+def stopped(world: World, events: list[str]) -> Approval:
+    """Credit *events*, map their ids otherwise, and return the approval of the plan that a guard stops for it."""
+    world.deliver(events)
+    world.renamed(mapping={**world.sync.mapping, "event_id": replace(world.sync.mapping["event_id"], hash="sha256")})
+    world.take(events)
+    plan = world.plan()
+    assert plan.stopped
+    return Approval(plan.id, "ann", "they were refunded")
+
+
+def test_of_a_stopped_plan_that_was_only_tried_no_other_plan_takes_over_the_rest(world: World) -> None:
+    approval = stopped(world, ["e1", "e2", "e3"])
+    assert world.carry_out(approval=approval, limit=1).fates == {Fate.ACCEPTED: 1}
+    assert world.deliver(["e4"], day(1)).asked == 1
+    assert world.deliver(["e5"], day(2)).asked == 1
+    assert sum(credited(world).values()) == 6
+    with pytest.raises(ApprovePlan, match="2 events of 2026-11-01 would happen twice"):
+        world.carry_out()
+    assert world.carry_out(approval=Approval(world.plan().id, "ann", "as well")).fates == {Fate.ACCEPTED: 2}
+
+
+def test_what_a_trial_of_a_stopped_plan_asked_is_settled_and_nothing_else_of_it(world: World) -> None:
+    approval = stopped(world, ["e1", "e2", "e3"])
+    world.sandbox.faults.add(Fault(kind="reset_before", path=CREDIT, times=1))
+    assert world.carry_out(approval=approval, limit=1).fates == {Fate.IN_DOUBT: 1}
+    assert world.deliver([], day(1)).asked == 0
+    assert settle(world, Decision.RESEND) == 1
+    assert world.deliver([], day(2)).fates == {Fate.ACCEPTED: 1}
+    assert world.deliver([], day(3)).asked == 0
+    assert sum(credited(world).values()) == 4
+
+
+@pytest.mark.parametrize("tried", [False, True])
+def test_what_an_approved_delivery_left_is_taken_over_as_ever(world: World, tried: bool) -> None:
+    approval = stopped(world, ["e1", "e2", "e3"])
+    if tried:
+        assert world.carry_out(approval=approval, limit=1).asked == 1
+    world.sandbox.faults.add(Fault(kind="status", status=429, path=CREDIT, retry_after=7200))
+    assert world.carry_out(approval=approval).left
+    world.sandbox.faults.clear()
+    world.clock.pass_(8000)
+    assert world.deliver([], day(1)).fates == {Fate.ACCEPTED: 3 - tried}
+
+
 def test_events_that_come_back_under_other_ids_are_not_credited_twice(world: World) -> None:
     """A column of another type, an edited source: nothing in the declaration changed."""
     plain(world)

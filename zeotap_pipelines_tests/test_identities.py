@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from zeotap_pipelines.errors import ApprovePlan, AskForRestore, FilledOnce
+from zeotap_pipelines.errors import ApprovePlan, AskForRestore, FilledOnce, HalfFilled
 from zeotap_pipelines.model import Fate, Mode
 from zeotap_pipelines.sandbox import Fault
 from zeotap_pipelines_tests.specimens import COHORT, cohort
@@ -213,14 +213,35 @@ def test_a_one_time_cohort_is_filled_from_its_first_partition_and_then_left_alon
 
 def test_a_one_time_cohort_that_was_half_filled_is_completed_from_the_same_partition_only(tmp_path: Path) -> None:
     world = World(tmp_path, cohort(Mode.ADD, sync_type="one_time"))
-    assert world.deliver(["ann", "bob", "cid"], day(1), limit=1).left == 2
+    world.sandbox.faults.add(Fault(kind="status", status=503, path="/cohortsync", times=4))
+    assert world.deliver(["ann", "bob", "cid"], day(1)).fates == {Fate.DEFERRED: 3}
     world.take(["dot"], day(2))
-    with pytest.raises(FilledOnce):
+    with pytest.raises(HalfFilled, match="is not through with 2026-11-02") as raised:
         world.carry_out(day(2))
-    assert world.carry_out(day(1)).fates == {Fate.ACCEPTED: 2}
+    assert raised.value.pinned == "2026-11-02"
+    assert world.carry_out(day(1)).fates == {Fate.ACCEPTED: 3}
     assert world.held == {"ann", "bob", "cid"}
     with pytest.raises(FilledOnce):
         world.carry_out(day(1))
+
+
+@pytest.mark.parametrize("limit", [1, 9])
+@pytest.mark.parametrize("number", [1, 2])
+def test_a_trial_of_a_one_time_cohort_neither_fills_it_nor_pins_it(tmp_path: Path, limit: int, number: int) -> None:
+    world = World(tmp_path, cohort(Mode.ADD, sync_type="one_time"))
+    world.deliver(["ann", "bob"], day(1), limit=limit)
+    assert (world.standing.pinned, world.standing.filled) == (None, False)
+    assert world.deliver(["ann", "bob"], day(number)).complete
+    assert (world.standing.pinned, world.standing.filled) == (day(number).key, True)
+    assert world.held == {"ann", "bob"}
+    with pytest.raises(FilledOnce):
+        world.deliver(["dot"], day(3))
+
+
+def test_a_one_time_cohort_whose_first_audience_is_empty_is_filled_from_the_next(tmp_path: Path) -> None:
+    world = World(tmp_path, cohort(Mode.ADD, sync_type="one_time"))
+    assert world.deliver([], day(1)).complete and not world.standing.filled
+    assert world.deliver(["ann"], day(2)).complete and world.held == {"ann"}
 
 
 def test_a_one_time_cohort_is_filled_again_after_a_reset(tmp_path: Path) -> None:

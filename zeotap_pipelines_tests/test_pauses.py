@@ -7,19 +7,26 @@ from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
+import dagster as dg
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from zeotap_pipelines.assets import state
+from zeotap_pipelines.debts import load
+from zeotap_pipelines.delivery import deliver
 from zeotap_pipelines.errors import ContinueLater, FixDeclaration, FixSettings
 from zeotap_pipelines.hours import WEEKDAYS, Hours
 from zeotap_pipelines.pauses import closed, pause, paused, resume
 from zeotap_pipelines.sandbox import Sandbox
+from zeotap_pipelines_tests import test_commands
 from zeotap_pipelines_tests.project import DAYS, DIFF, SYNC, Project, asked, members
+from zeotap_pipelines_tests.test_commands import CANARY, CREDIT_CHAIN
 from zeotap_pipelines_tests.test_going_on import look
 from zeotap_pipelines_tests.world import World
 
-ONE, *_ = DAYS
+ONE, TWO, THREE, *_ = DAYS
+credits = test_commands.credits
 ZONES = ["UTC", "Europe/Vienna", "America/New_York", "Asia/Kathmandu", "Pacific/Auckland"]
 MOMENTS = st.datetimes(datetime(2026, 1, 1), datetime(2027, 1, 1), timezones=st.just(UTC))
 CLOCKS = st.tuples(st.integers(0, 23), st.integers(0, 59)).map(lambda found: f"{found[0]:02}:{found[1]:02}")
@@ -36,7 +43,7 @@ def test_a_window_is_open_between_its_hours_and_tells_when_it_opens_and_closes(
         assert now < closes
         assert hours.opens(closes - timedelta(microseconds=1)) is None
         return
-    assert now < opens <= now + timedelta(days=9)
+    assert hours.closes(now) == now < opens <= now + timedelta(days=9)
     assert hours.opens(opens - timedelta(microseconds=1)) == opens and hours.opens(opens) is None
     local = opens.astimezone(ZoneInfo(zone))
     assert not weekdays or WEEKDAYS[local.weekday()] in weekdays
@@ -90,6 +97,39 @@ def test_a_delivery_ends_with_its_window_and_the_rest_is_owed(tmp_path: Path) ->
     assert world.carry_out().asked == 200 - done.asked
 
 
+def hours_of(first: datetime, last: datetime) -> Hours:
+    return Hours.of(f"{first:%H:%M}-{last:%H:%M}", [], "UTC")
+
+
+def test_who_may_no_longer_speak_when_he_holds_the_account_asks_nothing(tmp_path: Path) -> None:
+    """It was open, and nobody had paused it, before another sync spoke for as long."""
+    world = World(tmp_path)
+    world.take(["1"])
+    now = world.clock.now()
+    opens = now + timedelta(hours=2)
+    with pytest.raises(ContinueLater, match="outside its delivery window") as over:
+        world.carry_out(trip=world.trip(hours=hours_of(opens, opens + timedelta(hours=1))))
+    assert over.value.until == opens
+    pause("sync", world.state, by="ada", reason="the list is wrong", now=now)
+    with pytest.raises(ContinueLater, match=r"paused by ada since .*: the list is wrong") as held:
+        world.carry_out()
+    assert held.value.until is None
+    assert not world.sandbox.log
+    resume("sync", world.state)
+    assert world.carry_out().complete
+
+
+def test_a_window_that_closes_before_the_first_request_is_over_and_not_the_next_one(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    world.take(["1", "2"])
+    plan = world.plan()
+    now = world.clock.now()
+    ended = hours_of(now - timedelta(hours=1), now)
+    done = deliver(world.sync, plan, world.trip(hours=ended))
+    assert isinstance(done.error, ContinueLater) and done.error.until == now + timedelta(hours=23)
+    assert (done.asked, done.left) == (0, 2) and not world.sandbox.log
+
+
 def test_a_pause_holds_until_it_is_resumed_and_names_who_and_why(tmp_path: Path) -> None:
     world = World(tmp_path)
     now = world.clock.now()
@@ -140,6 +180,28 @@ def test_a_sync_that_is_paused_from_the_ui_sends_nothing_until_it_is_resumed(pro
     assert "the list is wrong" in look(project).skip_message
     job("resume", "resume_sync")
     assert [request.partition_key for request in look(project).run_requests] == [ONE]
+
+
+def test_a_sync_that_is_paused_between_two_partitions_sends_no_more_of_them(credits: Project, group: Sandbox) -> None:
+    name = "people_to_credits"
+    credits.change("people", ("select distinct person", "select distinct person, day"))
+    credits.change(name, ("visit of {person}", "visit of {person} on {day}"))
+    credits.seen({ONE: [CANARY], TWO: [CANARY], THREE: [CANARY]})
+
+    def listen(entry: dg.EventLogEntry) -> None:
+        if entry.step_key == f"syncs__{name}" and "1 accepted" in entry.user_message:
+            pause(name, state(), by="ada", reason="the list is wrong", now=datetime.now(UTC))
+
+    run = credits.run(*CREDIT_CHAIN, days=(ONE, THREE), listen=listen)
+    sync = CREDIT_CHAIN[-1]
+    assert run.succeeded and run.green(sync) == [ONE] and len(group.crowdtwist.credits()) == 1
+    assert "paused by ada" in run.observed(sync)[-1]["nothing_sent"]
+    owed = load(state(), name)
+    assert owed and sorted(owed.partitions) == [TWO, THREE] and not owed.person
+    assert "the list is wrong" in look(credits).skip_message
+    resume(name, state())
+    assert credits.run(sync, days=(TWO, THREE)).green(sync) == [TWO, THREE]
+    assert len(group.crowdtwist.credits()) == 3 and look(credits).skip_message == "nothing is owed"
 
 
 def test_a_sync_that_is_paused_by_its_declaration_says_where(project: Project, group: Sandbox) -> None:

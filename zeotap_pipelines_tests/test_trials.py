@@ -7,14 +7,17 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import dagster as dg
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from zeotap_pipelines.assets import MAX_RETRIES, RUN_RETRIES
 from zeotap_pipelines.errors import ApprovePlan, FixSettings
 from zeotap_pipelines.explanation import explain
+from zeotap_pipelines.lock import speaking
 from zeotap_pipelines.mapping import Field
-from zeotap_pipelines.sandbox import Sandbox
+from zeotap_pipelines.sandbox import Fault, Sandbox
 from zeotap_pipelines.sync import Guards
 from zeotap_pipelines.trip import Approval
 from zeotap_pipelines_tests.project import DAYS, DIFF, SNAPSHOT, SYNC, Project, asked, members
@@ -44,6 +47,48 @@ def test_exactly_the_chosen_rows_are_sent_and_the_rest_stays_owed(chosen: set[st
         rest = world.carry_out()
         assert rest.asked == len(set(PEOPLE) - chosen - again) and rest.complete
         assert sorted(world.asked) == sorted(f"PUT {key}" for key in PEOPLE)
+
+
+def test_a_trial_that_failed_is_not_begun_again_by_itself(project: Project, group: Sandbox) -> None:
+    project.seen({ONE: [f"{number}" for number in range(60)]})
+    group.faults.add(Fault(kind="status", status=500, method="PUT", path="/members/", times=20))
+    attempts = project.attempt(day=ONE, limit=50)
+    run = attempts.again()
+    assert run.retried == [] and "TryAgainLater: kognitiv gives no usable answer" in run.failure
+    assert len(asked(group)) < 50
+    kept = project.instance.get_run_by_id(attempts.run_id)
+    assert kept is not None and (kept.tags[RUN_RETRIES], kept.tags[MAX_RETRIES]) == ("false", "0")
+
+
+def test_a_trial_that_waited_for_the_account_in_vain_is_not_begun_again_by_itself(
+    project: Project, group: Sandbox
+) -> None:
+    project.seen({ONE: ["1"]})
+    project.change("people_to_group", ("  mode:", "  wait_for_account: 0\n  mode:"))
+    with speaking(project.root / "state" / "ledger" / "kognitiv" / "main", run="another", sync="somebody"):
+        run = project.attempt(day=ONE, limit=1).again()
+    assert run.retried == [] and "WaitForAccount: " in run.failure
+
+
+def test_a_defect_after_a_trial_was_sent_sends_nothing_a_second_time(project: Project, group: Sandbox) -> None:
+    """What nobody foresaw is tried again by Dagster itself."""
+    project.seen({ONE: PEOPLE})
+    attempts = project.attempt(day=ONE, limit=2)
+    ledgers: dict[Path, bytes] = {}
+
+    def listen(entry: dg.EventLogEntry) -> None:
+        if entry.dagster_event_type is dg.DagsterEventType.ASSET_OBSERVATION and not ledgers:
+            for file in project.root.rglob("ledger.duckdb"):
+                ledgers[file] = file.read_bytes()
+                file.write_text("damaged")
+
+    project.instance.add_event_listener(attempts.run_id, listen)
+    assert attempts.again().retried and len(members(group)) == 2
+    for file, content in ledgers.items():
+        file.write_bytes(content)
+    second = attempts.again()
+    assert second.retried == [] and "a trial is not begun again by itself" in second.failure
+    assert len(members(group)) == 2
 
 
 WRONG = ["nobody", "1", "{plan}-6", "{plan}--1", "{plan}-01", "{plan}-", "{plan}-¹", "00000000-1"]
