@@ -33,7 +33,7 @@ def daemon(project: Project, home: Path) -> Iterator[None]:
     environment = os.environ | {
         "DAGSTER_HOME": str(home),
         "DAGSTER_DISABLE_TELEMETRY": "1",
-        "PYTHONPATH": str(project.root),
+        "PYTHONPATH": os.pathsep.join([str(project.root), *filter(None, [os.environ.get("PYTHONPATH")])]),
     }
     command = [sys.executable, "-m", "dagster._daemon", "run", "-m", f"{project.module}.definitions"]
     with (home / "daemon.log").open("a") as log:

@@ -72,6 +72,34 @@ def test_no_partition_that_owes_something_is_forgotten(events: bool, runs: list[
             assert books.owed == {day(number).key for number in owed}
 
 
+RUNS = st.tuples(
+    st.integers(0, 5), st.integers(0, 2), st.booleans(), st.sampled_from(["well", "later", "person", "stopped", "died"])
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.booleans(), st.lists(RUNS, min_size=2, max_size=8))
+def test_a_run_says_nothing_of_partitions_that_it_does_not_deliver(
+    events: bool, runs: list[tuple[int, int, bool, str]]
+) -> None:
+    with TemporaryDirectory() as folder:
+        books = Books(Path(folder), events=events)
+        for number, (first, more, restore, ends) in enumerate(runs):
+            before = books.note.partitions if books.note else {}
+            chosen = [day(one) for one in range(first, first + more + 1)]
+            debt = books.debt(str(number), **({"restore": True} if restore else {}))
+            debt.begins(chosen)
+            if ends == "well":
+                debt.delivered(chosen)
+            elif ends == "stopped":
+                debt.stopped()
+            elif ends != "died":
+                debt.failed(TryAgainLater("down") if ends == "later" else ApprovePlan("stopped"))
+            after = books.note.partitions if books.note else {}
+            others = after.keys() - {one.key for one in chosen}
+            assert {key: after[key] for key in others} == {key: before[key] for key in others}
+
+
 def test_a_restored_partition_is_what_is_owed(tmp_path: Path) -> None:
     books = Books(tmp_path)
     books.debt().begins([day(3)])
