@@ -637,9 +637,9 @@ MUTANTS = (
     Mutant(
         "credits that are still owed are forgotten when others were given",
         "debts.py",
-        "            if key not in done and (self._sync.target.event or not others or end > last)",
-        "            if key not in done and end > last",
-        "going_on",
+        "            if key not in done and (self._sync.target.event or not others or one.end > last)",
+        "            if key not in done and one.end > last",
+        "debts",
     ),
     Mutant(
         "a forgotten event happens again",

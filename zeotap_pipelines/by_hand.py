@@ -7,10 +7,12 @@ from datetime import datetime
 from pathlib import Path
 
 from . import adopt as adopting
-from . import doubts, orphans
+from . import debts, doubts, notes, orphans
 from .doubts import Decision
 from .errors import FixDeclaration, TryAgainLater
-from .model import Fate
+from .ledger import Ledger
+from .model import Fate, Partition
+from .plan import load_file
 from .rest import at_rest
 from .state import State
 from .sync import Sync
@@ -36,6 +38,8 @@ def decide(
     }[decision]
     with at_rest(state, sync.target, sync.address, run=run, what="decide") as ledger:
         count = doubts.decide(ledger, ids, decision, by=by, reason=reason, now=now)
+        if decision is Decision.RESEND:
+            _wake(sync, ledger, run, "a person decided that rows are asked again")
     return f"{count:,} rows of {sync.name} {becomes}"
 
 
@@ -45,13 +49,15 @@ def reassert(sync: Sync, state: State, *, run: str, now: datetime) -> str:
         if not ledger.exists():
             raise FixDeclaration(f"nothing was ever told to {sync.address}")
         rejected = ledger.ask_again(now)
-        if sync.target.event:
-            if not rejected:
-                raise FixDeclaration(
-                    f"nothing of {sync.name} was rejected, and telling its events again would make them happen twice"
-                )
-            return f"{rejected:,} rejected rows of {sync.name} are asked again by the next run; nothing happens twice"
-        ledger.reassert(now)
+        if not sync.target.event:
+            ledger.reassert(now)
+        elif not rejected:
+            raise FixDeclaration(
+                f"nothing of {sync.name} was rejected, and telling its events again would make them happen twice"
+            )
+        _wake(sync, ledger, run, "a person lets it be told again")
+    if sync.target.event:
+        return f"{rejected:,} rejected rows of {sync.name} are asked again by the next run; nothing happens twice"
     return f"{sync.name} tells its target everything again at its next run; nobody is removed first"
 
 
@@ -67,10 +73,29 @@ def decommission(sync: Sync, trip: Trip) -> str:
     """Empty an orphan of what was put into it, and note that it is given up."""
     with at_rest(trip.state, sync.target, sync.address, run=trip.run, what="decommission"):
         summary = orphans.decommission(sync, trip)
+    if summary is not None:
+        unfinished(summary, str(sync.address))
+    notes.forget(trip.state, sync.address)
     if summary is None:
         return f"{sync.address} is given up; {sync.target.service} can't be asked to remove what it holds there"
-    unfinished(summary, str(sync.address))
     return f"{sync.address} is given up: {summary.fates[Fate.ACCEPTED]:,} members were removed"
+
+
+def _wake(sync: Sync, ledger: Ledger, run: str, why: str) -> None:
+    """Note that the partition which the target stands at is owed: what is open of others is delivered with it."""
+    with ledger.reading() as connection:
+        standing = ledger.standing(connection)
+    if standing.mark is None or standing.mark_partition is None:  # Nothing was ever asked from any.
+        return
+    if sync.target.event or not standing.restored:
+        stands_at = Partition(standing.mark, standing.mark, standing.mark_partition)
+        debts.wake(ledger.state, sync, stands_at, run=run, why=why)
+        return
+    for _, plan in reversed(standing.plans):
+        path = ledger.state.find_plan(plan)
+        if path and (made := load_file(path.with_suffix(".json"))):
+            debts.wake(ledger.state, sync, made.window, run=run, why=why, settings={"restore": True})
+            return
 
 
 def unfinished(summary: Summary, address: str) -> None:

@@ -2,7 +2,8 @@
 What a sync still owes and may be asked for again, noted beside its plans: whoever goes on reads it.
 
 A delivery writes the note before it begins, so that one that was killed leaves it too,
-and takes out what it delivered. What waits for a person is noted as such.
+and takes out what it delivered. Whether a partition waits for a person, and what a person
+allowed, is noted of that partition; when to ask again, of the sync.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from .clock import SYSTEM, Clock
@@ -20,6 +21,7 @@ from .engines.duckdb import rows
 from .errors import AskForRestore, ContinueLater, RepairState, TryAgainLater, ZeotapError
 from .ledger import Ledger
 from .model import Fate, Partition
+from .notes import OWED, place
 from .state import State, write_text
 from .sync import Sync
 from .trip import Summary
@@ -34,34 +36,48 @@ CUT_OFF = "the run was cut off"
 """What the note says of a run from its beginning until it says something else."""
 
 
+def patience(attempts: int) -> timedelta:
+    """Return how long to wait after so many runs in a row that got nothing accepted: one at least."""
+    wait: timedelta = PATIENCE * 2 ** min(attempts - 1, DOUBLINGS)
+    return wait
+
+
+@dataclass(frozen=True)
+class Due:
+    """
+    What is owed of one partition.
+
+    *end* is the window's; *person* is why nobody goes on with it before a person has
+    mended something; *settings* are what a person allowed for it.
+    """
+
+    end: str
+    person: str | None = None
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+
 @dataclass(frozen=True)
 class Owing:
     """
     What a sync owes.
 
-    *partitions* are owed, as key to the window's end, oldest first; *run* wrote the
-    note, *until* is the moment before which asking is of no use, and *why* is said of
-    it. *person*: nobody goes on before a person has mended something. So many
-    *attempts* in a row got nothing accepted; *settings* are what a person allowed.
+    *partitions* are owed, by their keys; *run* wrote the note, *until* is the moment
+    before which asking is of no use, and *why* is said of it. So many *attempts*, runs
+    in a row, got nothing accepted; the last of them that was *counted* isn't counted again.
     """
 
-    partitions: Mapping[str, str]
+    partitions: Mapping[str, Due]
     run: str
     why: str
     until: datetime | None = None
-    person: bool = False
     attempts: int = 0
-    settings: Mapping[str, Any] = field(default_factory=dict)
+    counted: str = ""
 
     @property
-    def newest(self) -> str:
-        """The newest partition."""
-        return max(self.partitions, key=lambda key: (self.partitions[key], key))
-
-    @property
-    def oldest(self) -> str:
-        """The oldest partition."""
-        return min(self.partitions, key=lambda key: (self.partitions[key], key))
+    def going(self) -> list[str]:
+        """The partitions that wait for nobody, oldest first: of a state target, those that are delivered together."""
+        found = [(one.end, key) for key, one in self.partitions.items() if one.person is None]
+        return [key for _, key in sorted(found)]
 
     @property
     def name(self) -> str:
@@ -70,24 +86,51 @@ class Owing:
 
     def reason_to_wait(self, now: datetime) -> str | None:
         """Return why it can't be asked for now; None where it can."""
-        if self.person:
-            return f"waits for a person: {self.why}"
+        if not self.going:
+            newest = max(self.partitions, key=lambda key: (self.partitions[key].end, key))
+            return f"waits for a person: {self.partitions[newest].person}"
         if self.until is not None and now < self.until:
             return f"goes on at {self.until:%Y-%m-%d %H:%M} UTC: {self.why}"
         return None
 
+    def in_vain(self, run: str, now: datetime) -> Owing:
+        """Return what is owed after *run* got nothing accepted: it waits, longer after each run, not after each try."""
+        attempts = self.attempts + (run != self.counted)
+        return replace(self, attempts=attempts, counted=run, until=now + patience(attempts))
 
-def load(state: State, sync: str) -> Owing | None:
+
+def load(state: State, sync: Sync) -> Owing | None:
     """Return what *sync* owes; None where nobody knows of anything."""
-    path = state.owed(sync)
+    path = place(state, OWED, sync)
     try:
         kept = json.loads(path.read_text(encoding="utf-8"))
         until = kept.pop("until")
-        return Owing(**kept, until=datetime.fromisoformat(until) if until else None)
+        # Earlier versions kept one word for all partitions.
+        held, settings = kept.pop("person", False) and kept["why"], kept.pop("settings", {})
+        partitions = {
+            key: Due(**one) if isinstance(one, dict) else Due(one, held or None, settings)
+            for key, one in kept.pop("partitions").items()
+        }
+        return Owing(partitions, **kept, until=datetime.fromisoformat(until) if until else None)
     except FileNotFoundError:
         return None
     except (ValueError, TypeError, AttributeError, KeyError) as error:
         raise RepairState(f"{path} is damaged: delete it, and materialize what is owed") from error
+
+
+def wake(
+    state: State, sync: Sync, partition: Partition, *, run: str, why: str, settings: Mapping[str, Any] | None = None
+) -> None:
+    """
+    Note that *sync* owes *partition*, since a person said that something is to be asked again.
+
+    What the note has already is delivered with it: that stays as it is, and waits for a person where it did.
+    """
+    before, due = load(state, sync), Due(_end(partition), None, settings or {})
+    if before is None:
+        _write(state, sync, Owing({partition.key: due}, run, why))
+    elif sync.target.event or all(one.person and one.end > due.end for one in before.partitions.values()):
+        _write(state, sync, replace(before, partitions={partition.key: due, **before.partitions}))
 
 
 class Debt:
@@ -98,7 +141,7 @@ class Debt:
     ) -> None:
         self._state, self._sync, self._run, self._settings = state, sync, run, dict(settings)
         self._clock = clock
-        self._attempts = 0
+        self._own: frozenset[str] | None = None  # Before it begins: all, since what is wrong then is wrong with all.
 
     def begins(self, partitions: Sequence[Partition]) -> None:
         """
@@ -107,74 +150,82 @@ class Debt:
         A run that dies is gone on with at once; where the one before it died too, the
         next waits, from now on, as after a run that got nothing accepted.
         """
-        before = load(self._state, self._sync.name)
-        self._attempts = before.attempts if before else 0
-        until = None
-        if before and before.why == CUT_OFF and before.run != self._run:
-            until = self._later()
-        owed = {one.key: one.end.isoformat() for one in partitions}
+        before = load(self._state, self._sync)
+        owed = {one.key: Due(_end(one), None, self._settings) for one in partitions}
+        self._own = frozenset(owed)
         if before and (self._sync.target.event or self._sync.target.once):
             # Each has events of its own; what is filled once keeps to the one that it was begun from.
             owed = {**before.partitions, **owed}
-        elif before and max(before.partitions.values()) > max(owed.values()) and not self._settings.get("restore"):
-            owed = dict(before.partitions)  # What is older is superseded, and owes nothing.
-        self._write(Owing(owed, self._run, CUT_OFF, until, attempts=self._attempts, settings=self._settings))
+        elif before and not self._settings.get("restore"):
+            last = max(one.end for one in owed.values())
+            newer = {key: one for key, one in before.partitions.items() if one.end > last}
+            if any(one.person is None for one in newer.values()):  # Superseded by what goes on: it owes nothing.
+                self._own = frozenset()
+                return
+            owed = {**newer, **owed}
+        note = Owing(owed, self._run, CUT_OFF)
+        if before:
+            note = replace(note, attempts=before.attempts, counted=before.counted)
+            if before.why == CUT_OFF and before.run != self._run:
+                note = note.in_vain(before.run, self._clock.now())
+        self._write(note)
 
     def delivered(self, partitions: Sequence[Partition], *, others: bool = True) -> None:
         """Take out *partitions*, which were delivered or superseded, and with them the *others* that they supersede."""
-        note = load(self._state, self._sync.name)
+        note = load(self._state, self._sync)
         if note is None:
             return
-        done, last = {one.key for one in partitions}, max(one.end for one in partitions).isoformat()
+        done, last = {one.key for one in partitions}, max(map(_end, partitions))
         left = {
-            key: end
-            for key, end in note.partitions.items()
-            if key not in done and (self._sync.target.event or not others or end > last)
+            key: one
+            for key, one in note.partitions.items()
+            if key not in done and (self._sync.target.event or not others or one.end > last)
         }
-        self._attempts = 0
-        if left:
-            self._write(replace(note, partitions=left, why="earlier partitions are owed", until=None, attempts=0))
-        else:
-            self._state.owed(self._sync.name).unlink(missing_ok=True)
+        if not left:
+            place(self._state, OWED, self._sync).unlink(missing_ok=True)
+        elif left != note.partitions:
+            why = "earlier partitions are owed"
+            self._write(replace(note, partitions=left, why=why, until=None, attempts=0, counted=""))
 
     def put_off(self, why: str) -> None:
         """Note that nothing was asked, because of a pause or the hour: whoever goes on looks at both himself."""
-        self._change(why=why, until=None, person=False)
+        self._change(why)
 
     def stopped(self) -> None:
         """Note that a person, or the machine, stopped the run: nobody goes on by himself."""
-        self._change(why="the run was stopped", until=None, person=True)
+        self._change("the run was stopped", person=True)
 
     def ended(self, summary: Summary) -> None:
         """Note how a delivery ended that did not come to its end, and when it may go on."""
-        if summary.fates[Fate.ACCEPTED]:
-            self._attempts = 0
+        note = load(self._state, self._sync)
+        if note is not None and summary.fates[Fate.ACCEPTED]:
+            self._write(replace(note, attempts=0, counted=""))
         self.failed(summary.error or TryAgainLater("rows were deferred"))
 
     def failed(self, error: Exception) -> None:
         """Note what ended the run: what only a person can mend is not asked again."""
         if isinstance(error, ContinueLater):
-            self._change(why=str(error), until=error.until, person=False)
+            self._change(str(error), until=error.until)
+        elif isinstance(error, ZeotapError):
+            why = f"{type(error).__name__}: {error}"
+            self._change(why, person=not error.retryable, in_vain=error.retryable)
+        else:
+            self._change(type(error).__name__, person=True)
+
+    def _change(self, why: str, *, until: datetime | None = None, person: bool = False, in_vain: bool = False) -> None:
+        """Note *why* the run ended, and of what it was to deliver that it waits for a *person*."""
+        note = load(self._state, self._sync)
+        if note is None or self._own == frozenset():
             return
-        known = isinstance(error, ZeotapError)
-        why = f"{type(error).__name__}: {error}" if known else type(error).__name__
-        again = isinstance(error, ZeotapError) and error.retryable
-        later = self._later()
-        self._change(why=why, until=later if again else None, person=not again)
-
-    def _later(self) -> datetime:
-        """Return when to ask again, and count the attempt."""
-        later: datetime = self._clock.now() + PATIENCE * 2 ** min(self._attempts, DOUBLINGS)
-        self._attempts += 1
-        return later
-
-    def _change(self, **changed: Any) -> None:
-        note = load(self._state, self._sync.name)
-        if note is not None:
-            self._write(replace(note, run=self._run, attempts=self._attempts, **changed))
+        owed = {
+            key: replace(one, person=why) if person and (self._own is None or key in self._own) else one
+            for key, one in note.partitions.items()
+        }
+        note = replace(note, partitions=owed, run=self._run, why=why, until=until)
+        self._write(note.in_vain(self._run, self._clock.now()) if in_vain else note)
 
     def _write(self, note: Owing) -> None:
-        write_text(self._state.owed(self._sync.name), _text(note))
+        _write(self._state, self._sync, note)
 
 
 @contextmanager
@@ -192,6 +243,14 @@ def noting(debt: Debt | None) -> Iterator[None]:
         if debt:
             debt.stopped()
         raise
+
+
+def _end(partition: Partition) -> str:
+    return partition.end.astimezone(UTC).isoformat()
+
+
+def _write(state: State, sync: Sync, note: Owing) -> None:
+    write_text(place(state, OWED, sync), _text(note))
 
 
 def _text(note: Owing) -> str:

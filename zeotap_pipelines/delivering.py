@@ -81,7 +81,7 @@ def sync_asset(
                 refuse_lost_state(context, definition, state(), adopt=config.adopt)
                 if debt:
                     debt.begins([partition for group in together for partition in group])
-                closed = declared.closed(audience, state(), datetime.now(UTC))
+                closed = declared.closed(definition, audience, state(), datetime.now(UTC))
                 if closed and debt:
                     debt.put_off(closed.why)
             if closed:

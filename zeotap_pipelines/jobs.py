@@ -116,15 +116,15 @@ def jobs(declared: Declared) -> list[dg.JobDefinition]:
     def pause_sync(context: dg.OpExecutionContext, config: PauseConfig) -> None:
         """Let a sync send nothing until it is resumed."""
         with _failing(context):
-            name = declared.sync(config.sync).name
-            said = pauses.pause(name, state(), by=config.by, reason=config.reason, now=datetime.now(UTC))
+            sync = declared.sync(config.sync)
+            said = pauses.pause(sync, state(), by=config.by, reason=config.reason, now=datetime.now(UTC))
         context.log.info(said)
 
     @dg.op
     def resume_sync(context: dg.OpExecutionContext, config: SyncName) -> None:
         """Let a paused sync send again; the sensor going_on takes up what it owes."""
         with _failing(context):
-            context.log.info(pauses.resume(declared.sync(config.sync).name, state()))
+            context.log.info(pauses.resume(declared.sync(config.sync), state()))
 
     @dg.op
     def adopt_keys(context: dg.OpExecutionContext, config: AdoptConfig) -> None:

@@ -9,7 +9,9 @@ from datetime import datetime
 from .errors import FixSettings, RepairState
 from .hours import Hours
 from .naming import said
+from .notes import PAUSES, place
 from .state import State, write_text
+from .sync import Sync
 
 
 @dataclass(frozen=True)
@@ -34,25 +36,26 @@ class Closed:
         return f"{self.until:%Y-%m-%d %H:%M} UTC" if self.until else "when it is resumed"
 
 
-def pause(sync: str, state: State, *, by: str, reason: str, now: datetime) -> str:
+def pause(sync: Sync, state: State, *, by: str, reason: str, now: datetime) -> str:
     """Pause *sync* until somebody resumes it, and say so. What it is sending at the moment is sent."""
     if not (said(by) and said(reason)):
         raise FixSettings("a pause carries who pauses and why")
-    write_text(state.pause(sync), json.dumps(asdict(Pause(by, reason, now.isoformat())), ensure_ascii=False) + "\n")
-    return f"{sync} is paused: nothing is sent until it is resumed"
+    note = json.dumps(asdict(Pause(by, reason, now.isoformat())), ensure_ascii=False)
+    write_text(place(state, PAUSES, sync), note + "\n")
+    return f"{sync.name} is paused: nothing is sent until it is resumed"
 
 
-def resume(sync: str, state: State) -> str:
+def resume(sync: Sync, state: State) -> str:
     """Let *sync* deliver again, and say so."""
     if paused(sync, state) is None:
-        return f"{sync} was not paused"
-    state.pause(sync).unlink(missing_ok=True)
-    return f"{sync} may deliver again"
+        return f"{sync.name} was not paused"
+    place(state, PAUSES, sync).unlink(missing_ok=True)
+    return f"{sync.name} may deliver again"
 
 
-def paused(sync: str, state: State) -> Pause | None:
+def paused(sync: Sync, state: State) -> Pause | None:
     """Return the pause of *sync*; None where it isn't paused."""
-    path = state.pause(sync)
+    path = place(state, PAUSES, sync)
     try:
         return Pause(**json.loads(path.read_text(encoding="utf-8")))
     except FileNotFoundError:
@@ -61,7 +64,7 @@ def paused(sync: str, state: State) -> Pause | None:
         raise RepairState(f"{path} is damaged: pause the sync again, or delete it") from error
 
 
-def closed(sync: str, state: State, hours: Hours | None, now: datetime) -> Closed | None:
+def closed(sync: Sync, state: State, hours: Hours | None, now: datetime) -> Closed | None:
     """Return why *sync* may not deliver *now*; None where it may."""
     if found := paused(sync, state):
         return Closed(f"paused by {found.by} since {found.since[:16]}: {found.reason}", None)

@@ -118,7 +118,7 @@ def carry_out(
         else:  # What a guard says of time may have changed since.
             judged = judge(found, sync, snapshot_taken_at=taken.taken_at, now=trip.clock.now())
             found = replace(found, verdicts=judged)
-        if shut := closed(sync.name, state, trip.hours, trip.clock.now()):
+        if shut := closed(sync, state, trip.hours, trip.clock.now()):
             raise ContinueLater(shut.why, shut.until)
         return deliver(sync, found, trip, approval=approval, restore=restore, limit=limit, only=only)
 

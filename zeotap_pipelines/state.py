@@ -4,7 +4,7 @@ Where everything lies: one root folder, private to its owner.
     snapshots/<audience>/<partition>.parquet
     diffs/<sync>/<partition>/<plan>.parquet and <plan>.json
     outcomes/<sync>/<partition>/<run>.<fold>.parquet
-    owed/<sync>.json, pauses/<sync>.json
+    owed/<service>/<account>/<kind>/<name>.json, pauses/… the same
     ledger/<service>/<account>/account.lock, limits.json
     ledger/<service>/<account>/<kind>/<name>/ledger.duckdb, journal.jsonl
 """
@@ -54,14 +54,6 @@ class State:
     def outcomes(self, sync: str, partition: str) -> Path:
         """The folder of what became of every operation of a sync at one partition."""
         return self.root / "outcomes" / filename(sync) / filename(partition)
-
-    def owed(self, sync: str) -> Path:
-        """The note on what a sync still owes and may be asked for again."""
-        return self.root / "owed" / f"{filename(sync)}.json"
-
-    def pause(self, sync: str) -> Path:
-        """The note on who paused a sync, and why."""
-        return self.root / "pauses" / f"{filename(sync)}.json"
 
     def account(self, address: Address) -> Path:
         """The folder of an account: its lock, its limits, its targets."""

@@ -24,8 +24,10 @@ from dagster._core.execution.plan.plan import ExecutionPlan
 from dagster._core.execution.plan.state import KnownExecutionState
 from dagster._core.execution.retries import RetryMode
 
+from zeotap_pipelines.declared import Declared
 from zeotap_pipelines.project import load
 from zeotap_pipelines.sandbox import CLIENT_ID, CLIENT_SECRET, Sandbox
+from zeotap_pipelines.sync import Sync
 
 SNAPSHOT, DIFF, SYNC = ("snapshots", "people"), ("diffs", "people_to_group"), ("syncs", "people_to_group")
 CHAIN = (SNAPSHOT, DIFF, SYNC)
@@ -137,6 +139,12 @@ class Project:
     def load(self) -> dg.Definitions:
         with _importable(self.root):
             return load(self.package)
+
+    def sync(self, name: str) -> Sync:
+        """The sync called *name* as the core knows it."""
+        tree = self.load().component_tree
+        assert tree is not None
+        return Declared(tree).sync(name)
 
     def run(
         self,

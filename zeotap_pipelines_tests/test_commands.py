@@ -9,13 +9,15 @@ import re
 from pathlib import Path
 from typing import Any
 
+import dagster as dg
 import pytest
 
 from zeotap_pipelines.cli import main, parser
 from zeotap_pipelines.declared import Declared
 from zeotap_pipelines.jobs import jobs
 from zeotap_pipelines.sandbox import CLIENT_SECRET, CROWDTWIST_API_KEY, Fault, Sandbox
-from zeotap_pipelines_tests.project import DAYS, Project, members
+from zeotap_pipelines_tests.project import DAYS, SYNC, Project, members
+from zeotap_pipelines_tests.test_going_on import look
 
 ONE, TWO, *_ = DAYS
 GROUP = "kognitiv/main/promotional_member_group/ACTIVE-90D"
@@ -152,6 +154,30 @@ def test_rows_in_doubt_are_listed_masked_and_decided(credits: Project, group: Sa
     assert "are asked again" in zeotap("decide", "people_to_credits", "--all", "--resend", *who)
     credits.run(*CREDIT_CHAIN, day=ONE)
     assert "is in doubt" not in zeotap("status") and len(group.crowdtwist.credits()) == 3
+
+
+def test_what_a_person_releases_is_requested_without_waiting_for_the_next_partition(
+    credits: Project, group: Sandbox, zeotap: Any
+) -> None:
+    group.faults.add(Fault(kind="reset_after", method="POST", path="/activities", times=1))
+    assert credits.run(*CREDIT_CHAIN, day=ONE).green(CREDIT_CHAIN[-1]) == [ONE]
+    assert look(credits).skip_message == "nothing is owed"
+    who = ("--by", "me", "--reason", "asked them")
+    zeotap("decide", "people_to_credits", "--all", "--resend", *who)
+    [request] = look(credits).run_requests
+    assert request.partition_key == ONE and request.asset_selection == [dg.AssetKey(list(CREDIT_CHAIN[-1]))]
+    given = len(group.crowdtwist.credits())
+    assert credits.run(CREDIT_CHAIN[-1], day=ONE).succeeded and len(group.crowdtwist.credits()) == given + 1
+    assert look(credits).skip_message == "nothing is owed"
+
+
+def test_what_is_to_be_told_again_is_requested(project: Project, group: Sandbox, zeotap: Any) -> None:
+    project.seen({ONE: ["1"]})
+    project.run(day=ONE)
+    zeotap("reassert", "people_to_group")
+    assert [request.partition_key for request in look(project).run_requests] == [ONE]
+    assert project.run(SYNC, day=ONE).metadata()["asked"] == 1
+    assert look(project).skip_message == "nothing is owed"
 
 
 def test_status_1_and_a_sentence_say_that_rows_are_in_doubt_also_from_an_earlier_run(

@@ -5,44 +5,42 @@ from __future__ import annotations
 import json
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import dagster as dg
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from zeotap_pipelines.debts import PATIENCE, Debt, load, noting
-from zeotap_pipelines.errors import ApprovePlan, ContinueLater, FixConnection, TryAgainLater
-from zeotap_pipelines.model import Fate
+from zeotap_pipelines.automation.going_on import going_on_sensor
+from zeotap_pipelines.declared import Declared
+from zeotap_pipelines.naming import filename
 from zeotap_pipelines.sandbox import Fault, Sandbox
-from zeotap_pipelines.trip import Summary
 from zeotap_pipelines_tests.project import DAYS, DIFF, SNAPSHOT, SYNC, Project, members
-from zeotap_pipelines_tests.specimens import EXAMPLES
-from zeotap_pipelines_tests.world import Clock, World, day
+from zeotap_pipelines_tests.world import Clock
 
-ONE, TWO, THREE, *_ = DAYS
-NOW = datetime(2026, 11, 22, 8, tzinfo=UTC)
-EVENTS = next(specimen for specimen in EXAMPLES if specimen.target.event)
+ONE, TWO, *_ = DAYS
+ENDS = {ONE: "2026-01-02T00:00:00+00:00", TWO: "2026-01-03T00:00:00+00:00"}
 
 
-def look(project: Project) -> Any:
-    """Evaluate the sensor once."""
+def look(project: Project, after: timedelta = timedelta()) -> Any:
+    """Evaluate the sensor once, as if so much time had passed."""
     definitions = project.load()
-    sensor = definitions.get_repository_def().get_sensor_def("going_on")
+    tree = definitions.component_tree
+    assert tree is not None
+    sensor = going_on_sensor(Declared(tree), Clock(datetime.now(UTC) + after))
     with dg.build_sensor_context(instance=project.instance, definitions=definitions) as context:
         return sensor.evaluate_tick(context)
 
 
 def note(project: Project) -> Path:
-    return project.root / "state" / "owed" / "people_to_group.json"
+    folder = project.root / "state" / "owed" / "kognitiv" / "main" / "promotional_member_group"
+    return folder / f"{filename('ACTIVE-90D')}.json"
 
 
-def waited(project: Project) -> None:
-    """Let the time until which the sync waits be over."""
-    kept = json.loads(note(project).read_text())
-    note(project).write_text(json.dumps({**kept, "until": NOW.replace(year=2020).isoformat()}))
+def owes(project: Project, *partitions: str, run: str = "gone", **of_each: Any) -> None:
+    """Write the note down."""
+    note(project).parent.mkdir(parents=True)
+    owed = {key: {"end": ENDS[key], **of_each} for key in partitions}
+    note(project).write_text(json.dumps({"partitions": owed, "run": run, "why": "the run was cut off", "until": None}))
 
 
 def test_what_the_service_put_off_is_requested_when_it_listens_again_and_once(project: Project, group: Sandbox) -> None:
@@ -51,8 +49,8 @@ def test_what_the_service_put_off_is_requested_when_it_listens_again_and_once(pr
     assert project.run(day=ONE).green() == []
     early = look(project)
     assert not early.run_requests and "people_to_group goes on at " in early.skip_message
-    waited(project)
-    [request], [again] = look(project).run_requests, look(project).run_requests
+    later = timedelta(hours=2)
+    [request], [again] = look(project, later).run_requests, look(project, later).run_requests
     assert request.run_key == again.run_key, "Dagster starts no second run for the same key"
     assert request.partition_key == ONE and request.asset_selection == [dg.AssetKey(list(SYNC))]
     (project.root / "state" / "ledger" / "kognitiv" / "main" / "limits.json").unlink()
@@ -65,10 +63,7 @@ def test_a_run_that_died_goes_on_when_dagster_has_noticed_and_not_before(project
     run = project.instance.create_run_for_job(
         project.load().resolve_implicit_global_asset_job_def(), status=dg.DagsterRunStatus.STARTED
     )
-    end = "2026-01-02T00:00:00+00:00"
-    kept = {"partitions": {ONE: end}, "run": run.run_id, "why": "the run was cut off", "until": None}
-    note(project).parent.mkdir(parents=True)
-    note(project).write_text(json.dumps(kept))
+    owes(project, ONE, run=run.run_id)
     assert "is under way" in look(project).skip_message
     project.instance.report_run_failed(run)
     assert [request.partition_key for request in look(project).run_requests] == [ONE]
@@ -81,6 +76,8 @@ def test_a_stopped_plan_is_not_asked_for_again(project: Project, group: Sandbox)
     assert "ApprovePlan: " in project.run(SYNC, day=TWO).failure
     stopped = look(project)
     assert not stopped.run_requests and "waits for a person: ApprovePlan" in stopped.skip_message
+    assert project.run(SYNC, day=ONE).green() == [ONE]
+    assert "waits for a person: ApprovePlan" in look(project).skip_message, "the older one says nothing of it"
 
 
 def test_a_trial_and_a_dry_run_owe_nothing(project: Project, group: Sandbox) -> None:
@@ -91,10 +88,7 @@ def test_a_trial_and_a_dry_run_owe_nothing(project: Project, group: Sandbox) -> 
 
 
 def test_a_range_is_requested_as_it_was_delivered_and_with_what_a_person_allowed(project: Project) -> None:
-    ends = {ONE: "2026-01-02T00:00:00+00:00", TWO: "2026-01-03T00:00:00+00:00"}
-    note(project).parent.mkdir(parents=True)
-    kept = {"partitions": ends, "run": "gone", "why": "", "until": None, "settings": {"restore": True}}
-    note(project).write_text(json.dumps(kept))
+    owes(project, ONE, TWO, settings={"restore": True})
     [request] = look(project).run_requests
     assert request.tags["dagster/asset_partition_range_start"] == ONE
     assert request.tags["dagster/asset_partition_range_end"] == TWO
@@ -151,9 +145,7 @@ def test_a_missing_snapshot_waits_for_a_person(project: Project, group: Sandbox)
 
 
 def test_a_partition_that_the_audience_lost_holds_up_no_look(project: Project) -> None:
-    note(project).parent.mkdir(parents=True)
-    kept = {"partitions": {ONE: "2026-01-02T00:00:00+00:00"}, "run": "gone", "why": "", "until": None}
-    note(project).write_text(json.dumps(kept))
+    owes(project, ONE)
     project.change("people", ('start: "2026-01-01"', 'start: "2026-01-03"'))
     lost = look(project)
     assert (
@@ -161,132 +153,51 @@ def test_a_partition_that_the_audience_lost_holds_up_no_look(project: Project) -
     )
 
 
-# The note.
+def requested(project: Project, request: dg.RunRequest, status: dg.DagsterRunStatus) -> dg.DagsterRun:
+    """Start what was requested, as Dagster's daemon does."""
+    job = project.load().resolve_implicit_global_asset_job_def()
+    return project.instance.create_run_for_job(job, tags=dict(request.tags), status=status)
 
 
-class Books:
-    """The note of a sync, and what it should say."""
-
-    def __init__(self, root: Path, *, events: bool = False) -> None:
-        self.world = World(root, EVENTS) if events else World(root)
-
-    def debt(self, run: str = "run", **allowed: Any) -> Debt:
-        return Debt(self.world.state, self.world.sync, run, allowed, clock=Clock(NOW))
-
-    @property
-    def owed(self) -> set[str]:
-        found = load(self.world.state, self.world.sync.name)
-        return set(found.partitions) if found else set()
-
-
-@settings(max_examples=60, deadline=None)
-@given(st.booleans(), st.lists(st.tuples(st.integers(0, 5), st.integers(0, 2), st.booleans()), min_size=1, max_size=8))
-def test_no_partition_that_owes_something_is_forgotten(events: bool, runs: list[tuple[int, int, bool]]) -> None:
-    with TemporaryDirectory() as folder:
-        books = Books(Path(folder), events=events)
-        owed: set[int] = set()
-        for first, more, ends_well in runs:
-            chosen = list(range(first, first + more + 1))
-            debt = books.debt()
-            debt.begins([day(number) for number in chosen])
-            if events:
-                owed |= set(chosen)
-            elif not owed or chosen[-1] >= max(owed):
-                owed = set(chosen)
-            if ends_well:
-                debt.delivered([day(number) for number in chosen])
-                owed = {number for number in owed if number not in chosen and (events or number > chosen[-1])}
-            else:
-                debt.failed(TryAgainLater("down"))
-            assert books.owed == {day(number).key for number in owed}
+def test_a_run_that_ends_before_its_step_is_requested_again_after_longer_and_longer(project: Project) -> None:
+    owes(project, ONE)
+    keys = set()
+    waits = [0, 5, 10, 20]
+    for minutes in waits:
+        if minutes:
+            early = look(project, timedelta(minutes=minutes - 1))
+            assert not early.run_requests and "ended before it began to deliver" in early.skip_message
+        [request] = look(project, timedelta(minutes=minutes, seconds=30)).run_requests
+        assert request.partition_key == ONE
+        keys.add(request.run_key)
+        run = requested(project, request, dg.DagsterRunStatus.STARTED)
+        assert f"is under way in run {run.run_id[:8]}" in look(project, timedelta(days=9)).skip_message
+        project.instance.report_run_failed(run)
+    assert len(keys) == len(waits), "Dagster starts no second run for the same key"
 
 
-def test_a_restored_partition_is_what_is_owed(tmp_path: Path) -> None:
-    books = Books(tmp_path)
-    books.debt().begins([day(3)])
-    books.debt(restore=True).begins([day(1)])
-    assert books.owed == {day(1).key}
+def test_a_run_that_a_person_stopped_before_its_step_is_not_requested_again(project: Project) -> None:
+    owes(project, ONE)
+    [request] = look(project).run_requests
+    run = requested(project, request, dg.DagsterRunStatus.STARTED)
+    project.instance.report_run_canceled(run)
+    assert f"waits for a person: run {run.run_id[:8]} was stopped" in look(project, timedelta(days=9)).skip_message
 
 
-def test_who_gets_nothing_accepted_waits_longer_each_time_and_starts_anew_when_he_does(tmp_path: Path) -> None:
-    books = Books(tmp_path)
-    waits = []
-    for accepted in (False, False, False, True, False):
-        debt = books.debt()
-        debt.begins([day(0)])
-        summary = Summary("plan", day(0).key)
-        summary.fates[Fate.DEFERRED] = 1
-        summary.fates[Fate.ACCEPTED] = int(accepted)
-        debt.ended(summary)
-        found = load(books.world.state, books.world.sync.name)
-        assert found and found.until
-        waits.append((found.until - NOW) / PATIENCE)
-    assert waits == [1, 2, 4, 1, 2]
+def test_a_run_that_came_as_far_as_its_sync_is_followed_by_what_the_note_says(project: Project, group: Sandbox) -> None:
+    project.seen({ONE: ["1"]})
+    project.run(SNAPSHOT, DIFF, day=ONE)
+    owes(project, ONE)
+    [request] = look(project).run_requests
+    project.instance.report_run_failed(requested(project, request, dg.DagsterRunStatus.STARTED))
+    group.faults.add(Fault(kind="status", status=429, path="/members/", times=1, retry_after=3600))
+    assert project.run(SYNC, day=ONE).green() == []
+    assert "goes on at " in look(project, timedelta(minutes=30)).skip_message
+    assert look(project, timedelta(hours=2)).run_requests
 
 
-@pytest.mark.parametrize("error", [ApprovePlan("stopped"), FixConnection("refused"), ValueError("a defect")])
-def test_what_only_a_person_can_mend_waits_for_one(tmp_path: Path, error: Exception) -> None:
-    books = Books(tmp_path)
-    debt = books.debt()
-    debt.begins([day(0)])
-    debt.failed(error)
-    found = load(books.world.state, books.world.sync.name)
-    assert found and "waits for a person" in str(found.reason_to_wait(NOW + timedelta(days=99)))
-
-
-def test_what_the_service_names_is_waited_for(tmp_path: Path) -> None:
-    books = Books(tmp_path)
-    debt = books.debt()
-    debt.begins([day(0)])
-    debt.failed(ContinueLater("busy", NOW + timedelta(hours=2)))
-    found = load(books.world.state, books.world.sync.name)
-    assert found and found.reason_to_wait(NOW + timedelta(hours=1)) == "goes on at 2026-11-22 10:00 UTC: busy"
-    assert found.reason_to_wait(NOW + timedelta(hours=2)) is None
-
-
-def test_a_run_that_dies_again_and_again_is_asked_for_less_and_less_often(tmp_path: Path) -> None:
-    books = Books(tmp_path)
-    waits = []
-    for run in "abcde":
-        books.debt(run).begins([day(0)])
-        found = load(books.world.state, books.world.sync.name)
-        assert found
-        waits.append((found.until - NOW) / PATIENCE if found.until else 0)
-    assert waits == [0, 1, 2, 4, 8]
-    books.debt("e").begins([day(0)])  # A retry of the same run is no death.
-    found = load(books.world.state, books.world.sync.name)
-    assert found and found.attempts == 4
-
-
-def test_earlier_partitions_of_events_follow_each_other_without_a_wait(tmp_path: Path) -> None:
-    books = Books(tmp_path, events=True)
-    books.debt("a").begins([day(0), day(1), day(2)])
-    for run, number in (("b", 2), ("c", 1)):
-        debt = books.debt(run)
-        debt.begins([day(number)])
-        debt.delivered([day(number)])
-        found = load(books.world.state, books.world.sync.name)
-        assert found and found.reason_to_wait(NOW) is None and found.attempts == 0
-    assert books.owed == {day(0).key}
-
-
-@pytest.mark.parametrize("error", [RuntimeError("a defect"), FixConnection("unset"), OSError("no such folder")])
-def test_whatever_ends_a_run_is_noted(tmp_path: Path, error: Exception) -> None:
-    books = Books(tmp_path)
-    debt = books.debt()
-    with pytest.raises(type(error)), noting(debt):
-        debt.begins([day(0)])
-        raise error
-    found = load(books.world.state, books.world.sync.name)
-    assert found and "waits for a person" in str(found.reason_to_wait(NOW))
-
-
-def test_another_state_has_another_name(tmp_path: Path) -> None:
-    books = Books(tmp_path)
-    names = set()
-    for run in ("a", "b"):
-        books.debt(run).begins([day(0)])
-        found = load(books.world.state, books.world.sync.name)
-        assert found
-        names.add(found.name)
-    assert len(names) == 2
+def test_a_renamed_sync_goes_on_under_its_new_name(project: Project, group: Sandbox) -> None:
+    owes(project, ONE)
+    project.change("people_to_group", ("name: people_to_group", "name: another_name"))
+    [request] = look(project).run_requests
+    assert request.asset_selection == [dg.AssetKey(["syncs", "another_name"])]

@@ -51,8 +51,8 @@ def segment(project: Project, monkeypatch: pytest.MonkeyPatch) -> Project:
     return project
 
 
-def owed() -> list[str]:
-    found = load(state(), NAME)
+def owed(segment: Project) -> list[str]:
+    found = load(state(), segment.sync(NAME))
     return sorted(found.partitions) if found else []
 
 
@@ -60,7 +60,7 @@ def half_filled(segment: Project, group: Sandbox) -> None:
     """Ask from the first day, with a service that fails."""
     group.faults.add(Fault(kind="status", status=503, path="/cohortsync", times=1))
     assert segment.run(SNAPSHOT, DIFF, day=ONE).succeeded
-    assert segment.attempt(SYNC, day=ONE).again().retried and owed() == [ONE]
+    assert segment.attempt(SYNC, day=ONE).again().retried and owed(segment) == [ONE]
 
 
 def test_a_half_filled_segment_is_completed_from_the_day_it_was_begun_from(segment: Project, group: Sandbox) -> None:
@@ -68,11 +68,11 @@ def test_a_half_filled_segment_is_completed_from_the_day_it_was_begun_from(segme
     later = segment.run(*CHAIN, day=TWO)
     assert later.succeeded and later.green(SYNC) == []
     assert f"is not through with {ONE}: nothing of {TWO} is sent" in later.observed(SYNC)[0]["nothing_sent"]
-    assert owed() == [ONE] and group.moengage.members("c") == set()
+    assert owed(segment) == [ONE] and group.moengage.members("c") == set()
     [request] = look(segment).run_requests
     assert request.partition_key == ONE
     assert segment.run(SYNC, day=ONE).green(SYNC) == [ONE] and group.moengage.members("c") == set(SEEN[ONE])
-    assert owed() == []
+    assert owed(segment) == []
     after = segment.run(*CHAIN, day=THREE)
     assert after.green(SYNC) == [THREE] and f"did from {ONE}" in after.metadata(SYNC)["superseded"]
     assert group.moengage.members("c") == set(SEEN[ONE])
@@ -80,23 +80,23 @@ def test_a_half_filled_segment_is_completed_from_the_day_it_was_begun_from(segme
 
 def test_a_range_that_holds_the_day_it_was_begun_from_leaves_that_day_owed(segment: Project, group: Sandbox) -> None:
     half_filled(segment, group)
-    assert segment.run(*CHAIN, days=(ONE, TWO)).green(SYNC) == [] and owed() == [ONE]
+    assert segment.run(*CHAIN, days=(ONE, TWO)).green(SYNC) == [] and owed(segment) == [ONE]
 
 
 def test_a_segment_that_nothing_was_asked_of_is_filled_from_the_next_day(
     segment: Project, group: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("PROJECT_MOENGAGE_SECRET")
-    assert segment.run(*CHAIN, day=ONE).failed and owed() == [ONE]
+    assert segment.run(*CHAIN, day=ONE).failed and owed(segment) == [ONE]
     monkeypatch.setenv("PROJECT_MOENGAGE_SECRET", MOENGAGE_SECRET)
-    assert segment.run(*CHAIN, day=TWO).green(SYNC) == [TWO] and owed() == []
+    assert segment.run(*CHAIN, day=TWO).green(SYNC) == [TWO] and owed(segment) == []
     assert group.moengage.members("c") == set(SEEN[TWO])
 
 
 def test_a_trial_leaves_the_segment_to_the_next_delivery(segment: Project, group: Sandbox) -> None:
     assert segment.run(SNAPSHOT, DIFF, SYNC, day=ONE, limit=1).green(SYNC) == []
     tried = group.moengage.members("c")
-    assert len(tried) == 1 and owed() == []
+    assert len(tried) == 1 and owed(segment) == []
     later = segment.run(*CHAIN, day=TWO)
     assert later.green(SYNC) == [TWO] and "superseded" not in later.metadata(SYNC)
     assert group.moengage.members("c") == tried | set(SEEN[TWO])

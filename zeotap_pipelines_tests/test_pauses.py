@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -12,12 +13,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from zeotap_pipelines import by_hand
 from zeotap_pipelines.assets import state
 from zeotap_pipelines.debts import load
 from zeotap_pipelines.delivery import deliver
+from zeotap_pipelines.destinations.kognitiv import PromotionalMemberGroup
 from zeotap_pipelines.errors import ContinueLater, FixDeclaration, FixSettings
 from zeotap_pipelines.hours import WEEKDAYS, Hours
-from zeotap_pipelines.pauses import closed, pause, paused, resume
+from zeotap_pipelines.model import Mode
+from zeotap_pipelines.orphans import find_orphan
+from zeotap_pipelines.pauses import Pause, closed, pause, paused, resume
 from zeotap_pipelines.sandbox import Sandbox
 from zeotap_pipelines_tests import test_commands
 from zeotap_pipelines_tests.project import DAYS, DIFF, SYNC, Project, asked, members
@@ -110,12 +115,12 @@ def test_who_may_no_longer_speak_when_he_holds_the_account_asks_nothing(tmp_path
     with pytest.raises(ContinueLater, match="outside its delivery window") as over:
         world.carry_out(trip=world.trip(hours=hours_of(opens, opens + timedelta(hours=1))))
     assert over.value.until == opens
-    pause("sync", world.state, by="ada", reason="the list is wrong", now=now)
+    pause(world.sync, world.state, by="ada", reason="the list is wrong", now=now)
     with pytest.raises(ContinueLater, match=r"paused by ada since .*: the list is wrong") as held:
         world.carry_out()
     assert held.value.until is None
     assert not world.sandbox.log
-    resume("sync", world.state)
+    resume(world.sync, world.state)
     assert world.carry_out().complete
 
 
@@ -132,16 +137,52 @@ def test_a_window_that_closes_before_the_first_request_is_over_and_not_the_next_
 
 def test_a_pause_holds_until_it_is_resumed_and_names_who_and_why(tmp_path: Path) -> None:
     world = World(tmp_path)
-    now = world.clock.now()
+    now, sync = world.clock.now(), world.sync
     with pytest.raises(FixSettings, match="who pauses and why"):
-        pause("sync", world.state, by=" ", reason="why", now=now)
-    assert closed("sync", world.state, None, now) is None
-    pause("sync", world.state, by="ada", reason="the list is wrong", now=now)
-    found = closed("sync", world.state, None, now + timedelta(days=99))
+        pause(sync, world.state, by=" ", reason="why", now=now)
+    assert closed(sync, world.state, None, now) is None
+    pause(sync, world.state, by="ada", reason="the list is wrong", now=now)
+    found = closed(sync, world.state, None, now + timedelta(days=99))
     assert found and found.why == "paused by ada since 2026-11-21T08:00: the list is wrong" and found.until is None
-    assert closed("another", world.state, None, now) is None
-    assert resume("sync", world.state) == "sync may deliver again"
-    assert paused("sync", world.state) is None and resume("sync", world.state) == "sync was not paused"
+    another = replace(sync, target=PromotionalMemberGroup("ANOTHER"))
+    assert closed(another, world.state, None, now) is None
+    assert resume(sync, world.state) == "sync may deliver again"
+    assert paused(sync, world.state) is None and resume(sync, world.state) == "sync was not paused"
+
+
+def test_a_renamed_sync_stays_paused(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    pause(world.sync, world.state, by="ada", reason="why", now=world.clock.now())
+    renamed = world.renamed(name="another_name")
+    assert paused(renamed, world.state)
+    assert resume(renamed, world.state) == "another_name may deliver again" and not paused(renamed, world.state)
+
+
+def test_of_two_syncs_that_share_a_target_each_has_a_pause_of_its_own(tmp_path: Path) -> None:
+    adds, removes = (World(tmp_path, mode=mode).sync for mode in (Mode.ADD, Mode.REMOVE))
+    world = World(tmp_path)
+    pause(removes, world.state, by="ada", reason="why", now=world.clock.now())
+    assert paused(removes, world.state) and not paused(adds, world.state)
+    assert paused(replace(removes, name="another_name"), world.state)
+
+
+def test_a_pause_from_before_the_target_was_its_name_holds_and_is_kept_by_the_target(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    before = world.state.root / "pauses" / "sync.json"
+    before.parent.mkdir(parents=True)
+    before.write_text('{"by": "ada", "reason": "why", "since": "2026-11-21T08:00:00+00:00"}')
+    assert paused(world.sync, world.state) == Pause("ada", "why", "2026-11-21T08:00:00+00:00")
+    assert paused(world.renamed(name="another_name"), world.state) and not before.exists()
+    resume(world.sync, world.state)
+    assert not paused(replace(world.sync, name="sync"), world.state)
+
+
+def test_a_target_that_is_given_up_is_not_paused_for_whoever_takes_it_next(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    world.deliver(["1"])
+    pause(world.sync, world.state, by="ada", reason="why", now=world.clock.now())
+    by_hand.decommission(find_orphan(world.state, [], str(world.sync.address)), world.trip())
+    assert not paused(world.sync, world.state)
 
 
 def held_back(project: Project, group: Sandbox) -> dict[str, Any]:
@@ -178,28 +219,32 @@ def test_a_sync_that_is_paused_from_the_ui_sends_nothing_until_it_is_resumed(pro
     observed = held_back(project, group)
     assert observed["nothing_sent"].startswith("paused by ada since ") and observed["goes_on"] == "when it is resumed"
     assert "the list is wrong" in look(project).skip_message
+    project.change("people_to_group", ("name: people_to_group", "name: another_name"))
+    assert look(project).skip_message.startswith("another_name goes on when it is resumed: paused by ada")
+    project.change("people_to_group", ("name: another_name", "name: people_to_group"))
     job("resume", "resume_sync")
     assert [request.partition_key for request in look(project).run_requests] == [ONE]
 
 
 def test_a_sync_that_is_paused_between_two_partitions_sends_no_more_of_them(credits: Project, group: Sandbox) -> None:
     name = "people_to_credits"
+    paused_one = credits.sync(name)
     credits.change("people", ("select distinct person", "select distinct person, day"))
     credits.change(name, ("visit of {person}", "visit of {person} on {day}"))
     credits.seen({ONE: [CANARY], TWO: [CANARY], THREE: [CANARY]})
 
     def listen(entry: dg.EventLogEntry) -> None:
         if entry.step_key == f"syncs__{name}" and "1 accepted" in entry.user_message:
-            pause(name, state(), by="ada", reason="the list is wrong", now=datetime.now(UTC))
+            pause(paused_one, state(), by="ada", reason="the list is wrong", now=datetime.now(UTC))
 
     run = credits.run(*CREDIT_CHAIN, days=(ONE, THREE), listen=listen)
     sync = CREDIT_CHAIN[-1]
     assert run.succeeded and run.green(sync) == [ONE] and len(group.crowdtwist.credits()) == 1
     assert "paused by ada" in run.observed(sync)[-1]["nothing_sent"]
-    owed = load(state(), name)
-    assert owed and sorted(owed.partitions) == [TWO, THREE] and not owed.person
+    owed = load(state(), paused_one)
+    assert owed and owed.going == [TWO, THREE]
     assert "the list is wrong" in look(credits).skip_message
-    resume(name, state())
+    resume(paused_one, state())
     assert credits.run(sync, days=(TWO, THREE)).green(sync) == [TWO, THREE]
     assert len(group.crowdtwist.credits()) == 3 and look(credits).skip_message == "nothing is owed"
 

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
+from .. import sync as core
 from ..assets import state
+from ..clock import SYSTEM, Clock
 from ..components.declaration import refer
-from ..debts import Owing, in_doubt, load
+from ..debts import DOUBLINGS, Owing, in_doubt, load, patience
 from ..errors import ZeotapError
-from ..state import State
 
 if TYPE_CHECKING:
     from ..components.audience import Audience
@@ -21,10 +24,19 @@ if TYPE_CHECKING:
 SHOWN = 10
 """So many reasons to wait are shown of a look that requests nothing."""
 
+OWED = "zeotap/owed"
+"""The tag of a run by which it is known for which state of which sync's note it was requested."""
 
-def going_on_sensor(declared: Declared) -> dg.SensorDefinition:
+
+def going_on_sensor(declared: Declared, clock: Clock = SYSTEM) -> dg.SensorDefinition:
     """Return the sensor that requests the runs which go on with what syncs owe."""
     syncs = {name: sync for name, sync in declared.declarations.items() if sync.go_on}
+
+    @cache
+    def definition(name: str) -> core.Sync:
+        sync = syncs[name]
+        audience = refer(sync, "audience", declared.audiences)
+        return sync.definition(audience, refer(sync, "connection", declared.connections))
 
     @dg.sensor(
         name="going_on",
@@ -34,21 +46,21 @@ def going_on_sensor(declared: Declared) -> dg.SensorDefinition:
         description="Requests runs for what was put off, deferred or cut off, as soon as it may be asked again.",
     )
     def going_on(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
-        requests, waiting, now = [], [], datetime.now(UTC)
+        requests, waiting, now = [], [], clock.now()
         for name, sync in syncs.items():
             try:
-                note = load(state(), name)
+                note = load(state(), definition(name))
                 if note is None:
                     continue
-                why = _reason_to_wait(context.instance, declared, sync, note, state(), now)
+                found = _next(context.instance, declared, sync, definition(name), note, now)
             except ZeotapError as error:
-                why = f"{type(error).__name__}: {error}"
+                found = f"{type(error).__name__}: {error}"
             except Exception as error:  # What is wrong with one sync holds up no other.
-                why = type(error).__name__
-            if why:
-                waiting.append(f"{name} {why}")
-            elif note:
-                requests.append(_request(declared, sync, note))
+                found = type(error).__name__
+            if isinstance(found, str):
+                waiting.append(f"{name} {found}")
+            else:
+                requests.append(found)
         if requests:
             return dg.SensorResult(run_requests=requests)
         more = f"; and {len(waiting) - SHOWN} more" if len(waiting) > SHOWN else ""
@@ -57,22 +69,44 @@ def going_on_sensor(declared: Declared) -> dg.SensorDefinition:
     return going_on
 
 
-def _reason_to_wait(
-    instance: dg.DagsterInstance, declared: Declared, sync: Sync, note: Owing, where: State, now: datetime
-) -> str | None:
-    """Return why nothing is requested for *sync* now; None where it may go on."""
+def _next(
+    instance: dg.DagsterInstance, declared: Declared, sync: Sync, definition: core.Sync, note: Owing, now: datetime
+) -> dg.RunRequest | str:
+    """Return the run that goes on with *sync*, or why none is requested now."""
     run = instance.get_run_by_id(note.run)
     if run is not None and not run.is_finished:
         return f"is under way in run {note.run[:8]}"
     if why := note.reason_to_wait(now):
         return why
-    audience, connection = refer(sync, "audience", declared.audiences), refer(sync, "connection", declared.connections)
+    audience = refer(sync, "audience", declared.audiences)
     if gone := _gone(audience, note):
         return f"waits for a person: {gone} is no partition of {audience.name} any more"
-    if closed := sync.closed(audience, where, now):
+    if closed := sync.closed(definition, audience, state(), now):
         return f"goes on {closed.goes_on}: {closed.why}"
-    if count := in_doubt(sync.definition(audience, connection), where):
+    if count := in_doubt(definition, state()):
         return f"waits for a person: {count:,} rows are in doubt"
+    key = f"{sync.name}:{note.name}"
+    asked = instance.get_run_records(dg.RunsFilter(tags={OWED: key}), limit=DOUBLINGS + 1)
+    return _in_vain(asked, now) or _request(audience, sync, note, key, asked)
+
+
+def _in_vain(asked: Sequence[dg.RunRecord], now: datetime) -> str | None:
+    """
+    Return why no other run is requested after those that were *asked* for, newest first; None where one may be.
+
+    They left the note as it was: none of them came as far as the sync.
+    """
+    if not asked:
+        return None
+    last = asked[0].dagster_run
+    if not last.is_finished:
+        return f"is under way in run {last.run_id[:8]}"
+    if last.status is dg.DagsterRunStatus.CANCELED:
+        return f"waits for a person: run {last.run_id[:8]} was stopped"
+    until = datetime.fromtimestamp(asked[0].end_time or asked[0].update_timestamp.timestamp(), UTC)
+    until += patience(len(asked))
+    if now < until:
+        return f"goes on at {until:%Y-%m-%d %H:%M} UTC: run {last.run_id[:8]} ended before it began to deliver"
     return None
 
 
@@ -81,25 +115,26 @@ def _gone(audience: Audience, note: Owing) -> str | None:
     definition = audience.partitioning()
     if definition is None:
         return None
-    return next((key for key in (note.newest, note.oldest) if not definition.has_partition_key(key)), None)
+    return next((key for key in (note.going[-1], note.going[0]) if not definition.has_partition_key(key)), None)
 
 
-def _request(declared: Declared, sync: Sync, note: Owing) -> dg.RunRequest:
+def _request(audience: Audience, sync: Sync, note: Owing, key: str, asked: Sequence[dg.RunRecord]) -> dg.RunRequest:
     """Return the run that goes on: for the range that is delivered together, of events for the newest partition."""
-    audience = refer(sync, "audience", declared.audiences)
-    tags = {"zeotap/audience": audience.name, "zeotap/started_by": "going_on"}
+    tags = {"zeotap/audience": audience.name, "zeotap/started_by": "going_on", OWED: key}
+    newest = note.going[-1]
     partition: dict[str, Any] = {}
     if audience.partitioning() is not None:
-        first = note.newest if sync.target_type.event else note.oldest
-        if first == note.newest:
+        first = newest if sync.target_type.event else note.going[0]
+        if first == newest:
             partition = {"partition_key": first}
         else:
             tags["dagster/asset_partition_range_start"] = first
-            tags["dagster/asset_partition_range_end"] = note.newest
-    step = f"syncs__{sync.name}"
+            tags["dagster/asset_partition_range_end"] = newest
+    settings = note.partitions[newest].settings
     return dg.RunRequest(
-        run_key=f"{sync.name}:{note.name}",
-        run_config={"ops": {step: {"config": dict(note.settings)}}} if note.settings else {},
+        # Dagster starts no second run of one key: after one that came to nothing the next has another.
+        run_key=f"{key}:{asked[0].dagster_run.run_id}" if asked else key,
+        run_config={"ops": {f"syncs__{sync.name}": {"config": dict(settings)}}} if settings else {},
         asset_selection=[dg.AssetKey(["syncs", sync.name])],
         tags=tags,
         **partition,

@@ -82,13 +82,13 @@ def _reassert(chosen: argparse.Namespace) -> int:
 
 
 def _pause(chosen: argparse.Namespace) -> int:
-    name = place.declared(chosen).sync(chosen.sync).name
-    print(pauses.pause(name, place.state(), by=chosen.by, reason=chosen.reason, now=place.now()))
+    sync = place.declared(chosen).sync(chosen.sync)
+    print(pauses.pause(sync, place.state(), by=chosen.by, reason=chosen.reason, now=place.now()))
     return 0
 
 
 def _resume(chosen: argparse.Namespace) -> int:
-    print(pauses.resume(place.declared(chosen).sync(chosen.sync).name, place.state()))
+    print(pauses.resume(place.declared(chosen).sync(chosen.sync), place.state()))
     return 0
 
 

@@ -162,11 +162,11 @@ class Sync(Declaration):
         except FixDeclaration as error:
             raise self.error("deliver_between", says=f"deliver_between: {error}") from None
 
-    def closed(self, audience: Audience, state: State, now: datetime) -> Closed | None:
-        """Return why nothing may be sent *now*; None where it may."""
+    def closed(self, definition: core.Sync, audience: Audience, state: State, now: datetime) -> Closed | None:
+        """Return why nothing may be sent *now*; None where it may. *definition* is the sync as the core knows it."""
         if self.paused:
             return Closed(f"paused by its declaration, {self.place('paused')}", None)
-        return closed(self.name, state, self.hours(audience), now)
+        return closed(definition, state, self.hours(audience), now)
 
     def definitions(self, context: dg.ComponentLoadContext) -> dg.Definitions:
         """Return the diff asset and the sync asset."""
