@@ -79,7 +79,7 @@ def deliver(
         try:
             if owed:
                 in_thread(delivery.run(stop), stop)
-                if summary.complete and sync.target.once:
+                if summary.complete and sync.target.once and plan.snapshot:
                     journal.append("filled", plan=plan.id)
             else:
                 journal.append("in_step", **about(sync, plan, trip.run, standing))

@@ -203,9 +203,12 @@ def _marks(connection: duckdb.DuckDBPyConnection) -> None:
     mark, partition, restored = meta.get("mark"), meta.get("mark_partition"), meta.get("restored")
     identity = meta.get("identity")
     asked = {plan for (plan,) in rows(connection, "SELECT DISTINCT plan FROM lines WHERE kind = 'asked'")}
-    kinds = "('begin', 'in_step', 'replaced')"
     lines = rows(
-        connection, f'SELECT kind, plan, partition, "end", identity FROM lines WHERE kind IN {kinds} ORDER BY n'
+        connection,
+        """
+        SELECT kind, plan, partition, "end", identity FROM lines
+        WHERE kind = 'replaced' OR (kind IN ('begin', 'in_step') AND "end" IS NOT NULL) ORDER BY n
+        """,
     )
     for kind, plan, name, end, mapped in lines:
         if kind == "begin" and plan not in asked:
