@@ -20,7 +20,7 @@ from .automation.following import following
 from .building import asset
 from .engines.duckdb import copy_query
 from .errors import FixDeclaration, FixQuery, ZeotapError
-from .model import Partition
+from .model import UNPARTITIONED, Partition
 from .state import State
 
 if TYPE_CHECKING:
@@ -166,10 +166,10 @@ def partitions(context: dg.AssetExecutionContext, audience: "Audience", now: dat
     """Return the partitions of this run, oldest first."""
     definition = audience.partitioning()
     if definition is None:
-        taken = state().snapshot(audience.name, "all")
+        taken = state().snapshot(audience.name, UNPARTITIONED)
         if context.asset_key.path[0] != "snapshots" and taken.exists():
-            now = snapshots.read(audience.definition(), Partition(now, now, "all"), state()).taken_at
-        return [Partition(now, datetime(1970, 1, 1, tzinfo=UTC), "all")]
+            now = snapshots.read(audience.definition(), Partition(now, now, UNPARTITIONED), state()).taken_at
+        return [Partition(now, datetime(1970, 1, 1, tzinfo=UTC), UNPARTITIONED)]
     found = []
     for key in context.partition_keys:
         window = definition.time_window_for_partition_key(key)

@@ -165,7 +165,7 @@ def _judged(sync: Sync, partition: Partition, standing: Standing) -> str:
         )
         SELECT * REPLACE (
             CASE WHEN refused_verb = verb AND refused_digest IS NOT DISTINCT FROM digest
-                  AND refused_partition = {literal(partition.key)} THEN 'refused before' ELSE why END AS why)
+                  AND refused_partition = {literal(partition.occasion)} THEN 'refused before' ELSE why END AS why)
         FROM called
     """
 

@@ -298,7 +298,10 @@ class Conversations:
 
 def about(sync: Sync, plan: Plan, run: str, standing: Standing) -> Mapping[str, str]:
     """Return what a line of the journal says of a plan and of the run that asks for it."""
-    said = {"run": run, "sync": sync.name, "partition": plan.partition, "end": plan.partition_end}
+    said = {"run": run, "sync": sync.name, "partition": plan.partition}
+    if not plan.snapshot:  # A removal on request is of no partition: it moves no mark, and fills nothing.
+        return said
+    said["end"] = plan.partition_end
     # A changed identity mapping is the target's only when whoever it no longer names may be removed.
     if standing.identity is None or (Change.LEFT in sync.verbs and not plan.replacement):
         said["identity"] = plan.identity

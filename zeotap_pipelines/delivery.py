@@ -21,7 +21,7 @@ from .destinations.base import Target
 from .engines.duckdb import first_line, rows
 from .errors import ApprovePlan, AskForRestore, MakePlanAgain, RepairState, ZeotapError
 from .ledger import Ledger, Standing
-from .model import Partition
+from .model import UNPARTITIONED, Partition
 from .naming import literal
 from .owed import SoFar, Trial
 from .plan import Plan
@@ -100,8 +100,8 @@ def deliver(
 
 def superseded(plan_window: Partition, standing: Standing, restore: bool) -> str | None:
     """Return why a partition may not be asked from, or None where it may."""
-    if standing.mark is None or restore:
-        return None
+    if standing.mark is None or restore or plan_window.key == UNPARTITIONED:
+        return None  # Of an audience that doesn't cut time there is one snapshot: no other is newer.
     if plan_window.end < standing.mark:
         return f"superseded by {standing.mark_partition}"
     if standing.restored and plan_window.end == standing.mark:
@@ -134,7 +134,7 @@ def _so_far(connection: Any, target: Target, plan: Plan, state: State, standing:
                 coalesce({settled}, false) AS settled,
                 coalesce(t.state IN ('doubt', 'dropped') OR (t.refused_verb = p.verb
                     AND t.refused_digest IS NOT DISTINCT FROM p.digest
-                    AND t.refused_partition = {literal(plan.partition)}), false) AS not_in,
+                    AND t.refused_partition = {literal(plan.window.occasion)}), false) AS not_in,
                 coalesce(t.unsettled, false) AS unsure
             FROM read_parquet({literal(str(plan.file(state)))}) AS p
             JOIN (SELECT *, {told_key} AS told_key FROM told) AS t ON t.told_key = p.key

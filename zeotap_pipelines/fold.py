@@ -24,7 +24,7 @@ import duckdb
 from . import events, words
 from .destinations.base import Target
 from .engines.duckdb import rows
-from .model import Fate
+from .model import UNPARTITIONED, Fate
 from .naming import filename, literal
 from .rendering import key
 from .state import State, replacing
@@ -85,7 +85,7 @@ def _fold_plan(
     anybody = rows(connection, "SELECT 1 FROM told LIMIT 1")
     scan = begun.scan if anybody else "(SELECT NULL AS row, NULL AS key WHERE false)"
     rows(connection, _MET.format(scan=scan, plan=literal(begun.plan), key=told_key))
-    names = {"plan": literal(begun.plan), "run": literal(begun.run), "partition": literal(begun.partition)}
+    names = {name: literal(getattr(begun, name)) for name in ("plan", "run", "partition", "occasion")}
     told = _TOLD.format(event="true" if target.event else "false", **names)
     for number in words.slices(connection, begun):
         write_down(number)
@@ -181,7 +181,7 @@ SELECT CASE WHEN (settled AND verb <> 'remove') OR o_name IS NULL THEN name ELSE
          ELSE coalesce(unsettled, false) END AS unsettled,
     CASE WHEN refused THEN verb WHEN heard THEN NULL ELSE refused_verb END AS refused_verb,
     CASE WHEN refused THEN digest WHEN heard THEN NULL ELSE refused_digest END AS refused_digest,
-    CASE WHEN refused THEN {partition} WHEN heard THEN NULL ELSE refused_partition END AS refused_partition,
+    CASE WHEN refused THEN {occasion} WHEN heard THEN NULL ELSE refused_partition END AS refused_partition,
     CASE WHEN heard OR o_name IS NULL THEN {partition} ELSE o_partition END AS partition,
     CASE WHEN heard OR o_name IS NULL THEN {plan} ELSE o_plan END AS plan,
     CASE WHEN heard OR o_name IS NULL THEN {run} ELSE o_run END AS run,
@@ -205,16 +205,20 @@ def _marks(connection: duckdb.DuckDBPyConnection) -> None:
     mark, partition, restored = meta.get("mark"), meta.get("mark_partition"), meta.get("restored")
     identity = meta.get("identity")
     asked = {plan for (plan,) in rows(connection, "SELECT DISTINCT plan FROM lines WHERE kind = 'asked'")}
-    kinds = "('begin', 'in_step', 'replaced')"
-    columns = 'kind, plan, partition, "end", identity, part'
-    lines = rows(connection, f"SELECT {columns} FROM lines WHERE kind IN {kinds} ORDER BY n")
+    lines = rows(
+        connection,
+        """
+        SELECT kind, plan, partition, "end", identity, part FROM lines
+        WHERE kind = 'replaced' OR (kind IN ('begin', 'in_step') AND "end" IS NOT NULL) ORDER BY n
+        """,
+    )
     for kind, plan, name, end, mapped, _ in lines:
         if kind == "begin" and plan not in asked:
             continue
         identity = mapped or identity
         if kind == "replaced":
             continue
-        if mark is None or end > mark:
+        if mark is None or end > mark or name == UNPARTITIONED:
             mark, partition, restored = end, name, "false"
         elif end < mark:
             restored = "true"

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Generator, Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from enum import StrEnum
 from functools import cached_property, lru_cache
 from typing import Any, NamedTuple
@@ -235,6 +235,10 @@ class Address:
         return f"{self.service}/{self.account}/{self.kind}/{self.name}"
 
 
+UNPARTITIONED = "all"
+"""The key of the one partition of an audience that doesn't cut time."""
+
+
 @dataclass(frozen=True, slots=True, order=True)
 class Partition:
     """A window of time [start, end) as UTC instants, and its key. Ordered by its end."""
@@ -242,6 +246,11 @@ class Partition:
     end: datetime
     start: datetime
     key: str
+
+    @property
+    def occasion(self) -> str:
+        """What is rejected once at most: the key, or the moment of the snapshot where time isn't cut."""
+        return self.end.astimezone(UTC).isoformat() if self.key == UNPARTITIONED else self.key
 
     def __str__(self) -> str:
         return self.key

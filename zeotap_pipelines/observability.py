@@ -270,7 +270,7 @@ def outcome_results(
     Reasons are those of *summary*, where this very run heard them.
     """
     query = f"""
-        SELECT count(*) FILTER (refused_partition = {literal(partition.key)}), count(*) FILTER (state = 'doubt'),
+        SELECT count(*) FILTER (refused_partition = {literal(partition.occasion)}), count(*) FILTER (state = 'doubt'),
             count(*) FILTER (unsettled), count(*)
         FROM told
     """

@@ -105,6 +105,7 @@ def carry_out(
         fits = (
             found is not None
             and found.snapshot == taken.digest
+            and found.window == partition
             and found.address == str(sync.address)
             and found.declared == sync.declared
             and not standing.moved_since(found.generation) - {found.id}

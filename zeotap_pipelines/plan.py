@@ -44,6 +44,7 @@ class Plan:
     """
     What would be sent to a target, and what a person should know of it before.
 
+    *snapshot* is the digest of the audience's rows; a removal on request has none.
     *counts* maps each verb to its operations and each change to its rows; *why*
     counts the reasons; *set_aside* maps reasons to rows that are neither sent
     nor removed; *told* is how many rows the target was last told to hold;

@@ -11,7 +11,6 @@ import duckdb
 
 from . import rendering
 from .engines.duckdb import rows
-from .naming import literal
 from .sync import Sync
 
 
@@ -20,12 +19,7 @@ def protect(connection: duckdb.DuckDBPyConnection, sync: Sync) -> int:
     if not rows(connection, "SELECT 1 FROM judged WHERE change = 'left' LIMIT 1"):
         return 0
     target = sync.target
-    normal = " ".join(
-        f"WHEN starts_with(x, {literal(n + '=')}) THEN {literal(n + '=')} || "
-        f"{rendering.normalised(target, n, f'substr(x, {len(n) + 2})')}"
-        for n in target.identity
-    )
-    rows(connection, f"CREATE TEMP MACRO same_form(x) AS CASE {normal} END")
+    rows(connection, f"CREATE TEMP MACRO same_form(x) AS {rendering.same_form(target, 'x')}")
     rows(
         connection,
         """

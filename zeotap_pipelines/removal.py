@@ -19,7 +19,7 @@ from .naming import literal
 from .operations import identity_mapping, removal_body
 from .plan import Plan
 from .rest import fold_rest
-from .state import replacing, write_text
+from .state import State, replacing, write_text
 from .sync import Sync
 from .trip import Summary, Trip
 
@@ -36,9 +36,9 @@ def remove(sync: Sync, keys: Collection[str] | None, trip: Trip) -> Summary:
     Ask the service to remove *keys* (None: everybody whom the target was told to hold).
 
     A removal uses the identity that was delivered, stripped of what somebody who
-    stays carries. It is a plan like any other, journaled and folded, at the
-    partition that the target stands at, so that time doesn't move. The account's
-    lock must be held.
+    stays carries; who has no other isn't asked about, and stays `held`. It is a plan
+    like any other, journaled and folded, but of no partition: time doesn't move, and
+    nothing counts as filled. The account's lock must be held.
     """
     ledger = Ledger(trip.state, sync.target, sync.address)
     fold_rest(ledger)
@@ -51,10 +51,21 @@ def remove(sync: Sync, keys: Collection[str] | None, trip: Trip) -> Summary:
     return deliver(sync, plan, trip, restore=True)
 
 
+def held(sync: Sync, keys: Collection[str], state: State) -> int:
+    """Return how many of *keys* the target was told to hold, or may hold."""
+    told_key = rendering.key(sync.target, sync.target.identity, "name", "value")
+    theirs = f"{told_key} IN (SELECT unnest(?::VARCHAR[]))"
+    query = f"SELECT count(*) FROM told WHERE (state = 'in' OR unsettled) AND {theirs}"
+    with Ledger(state, sync.target, sync.address).reading() as connection:
+        [(count,)] = rows(connection, query, [list(keys)])
+    return int(count)
+
+
 def _leaving(connection: duckdb.DuckDBPyConnection, sync: Sync, keys: Collection[str] | None) -> None:
     """Make ``owed``: who is to be removed, by which of the identifiers that nobody who stays carries."""
     rows(connection, "CREATE TEMP TABLE chosen AS SELECT unnest(?::VARCHAR[]) AS key", [list(keys or ())])
     told_key = rendering.key(sync.target, sync.target.identity, "name", "value")
+    form = rendering.same_form(sync.target, "x")
     among = "true" if keys is None else "key IN (SELECT key FROM chosen)"
     rows(
         connection,
@@ -64,10 +75,10 @@ def _leaving(connection: duckdb.DuckDBPyConnection, sync: Sync, keys: Collection
             SELECT *, {told_key} AS key, list_distinct(list_append(coalesce(others, []), name || '=' || value)) AS every
             FROM told WHERE state = 'in' OR unsettled
         ), leaving AS (SELECT * FROM held WHERE {among}),
-        kept AS (SELECT DISTINCT lower(trim(x)) AS x FROM (SELECT unnest(every) AS x FROM held WHERE NOT ({among}))),
+        kept AS (SELECT DISTINCT {form} AS x FROM (SELECT unnest(every) AS x FROM held WHERE NOT ({among}))),
         free AS (
             SELECT key, name, value, digest, unsettled,
-                list_filter(every, lambda x: NOT list_contains(taken, lower(trim(x)))) AS others
+                list_filter(every, lambda x: NOT list_contains(taken, {form})) AS others
             FROM leaving, (SELECT coalesce(list(x), []) AS taken FROM kept)
         )
         SELECT row_number() OVER (ORDER BY key) - 1 AS "row", 'remove' AS verb, 'left' AS change,

@@ -89,6 +89,22 @@ def key(target: Target, identity: tuple[str, ...], name: str, value: str) -> str
     return f"CASE {name} {branches} END"
 
 
+def same_form(target: Target, text: str) -> str:
+    """
+    Return the SQL of the form in which identifiers written as ``name=value`` are compared.
+
+    Null for a name that the target doesn't identify by.
+    """
+    value = f"substr({text}, strpos({text}, '=') + 1)"
+    if len(target.identity) == 1:
+        return normalised(target, target.identity[0], value)
+    branches = " ".join(
+        f"WHEN starts_with({text}, {literal(n + '=')}) THEN {literal(n + '=')} || {normalised(target, n, value)}"
+        for n in target.identity
+    )
+    return f"CASE {branches} END"
+
+
 def primary(sync: Sync) -> tuple[str, str]:
     """
     Return the SQL of the name and of the value of a mapped row's identity: the first that it has.

@@ -24,7 +24,7 @@ from .destinations.base import Target
 from .engines.duckdb import first_line, rows
 from .errors import RepairState
 from .journal import COLUMNS
-from .model import Fate
+from .model import UNPARTITIONED, Fate
 from .naming import identifier, literal
 from .state import State
 
@@ -51,12 +51,17 @@ PLANNED = {
 
 @dataclass(frozen=True)
 class Begun:
-    """A plan that a journal speaks of: by which run, sync and partition it was begun last, and its file."""
+    """
+    A plan that a journal speaks of: by which run, sync and partition it was begun last, and its file.
+
+    *occasion* is what its partition calls so.
+    """
 
     plan: str
     run: str
     sync: str
     partition: str
+    occasion: str
     path: Path
 
     @property
@@ -86,14 +91,18 @@ def read(connection: duckdb.DuckDBPyConnection, target: Target, state: State, jo
         raise RepairState(f"the journal {journal} is damaged: {first_line(error)}") from error
     unanswered = Fate.IN_DOUBT if target.event else Fate.DEFERRED
     rows(connection, _SAID.format(unanswered=literal(unanswered), no_answer=literal(NO_ANSWER)))
+    rejected_at = f'CASE WHEN partition = {literal(UNPARTITIONED)} THEN coalesce("end", partition) ELSE partition END'
     begun = rows(
         connection,
-        """
-        SELECT plan, arg_max(run, n), arg_max(sync, n), arg_max(partition, n) FROM lines
+        f"""
+        SELECT plan, arg_max(run, n), arg_max(sync, n), arg_max(partition, n), arg_max({rejected_at}, n) FROM lines
         WHERE kind = 'begin' AND plan IN (SELECT plan FROM said) GROUP BY plan ORDER BY max(n)
         """,
     )
-    return [Begun(plan, run, sync, partition, _file(state, plan)) for plan, run, sync, partition in begun]
+    return [
+        Begun(plan, run, sync, partition, occasion, _file(state, plan))
+        for plan, run, sync, partition, occasion in begun
+    ]
 
 
 def slices(connection: duckdb.DuckDBPyConnection, begun: Begun) -> Iterator[int]:

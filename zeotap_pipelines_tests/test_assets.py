@@ -302,6 +302,18 @@ def test_an_unpartitioned_audience_is_kept_in_step(project: Project, group: Sand
         project.change("people", ("  key: ", "  history: current\n  key: ")) if history == "as_of" else None
 
 
+def test_an_unpartitioned_audience_says_whom_its_snapshot_was_refused_for(project: Project, group: Sandbox) -> None:
+    project.change("people", ("daily", "none"), (" where day >= $start and day < $end", ""))
+    project.seen({ONE: ["1", "stranger"]})
+    for assets, count in (((), 2), ((SYNC,), 0), ((), 1)):
+        run = project.run(*assets)
+        assert run.green() == [None] and run.metadata()["asked"] == count
+        assert not run.checks(SYNC)["everything_accepted"].passed
+    group.kognitiv.set_standing("stranger", "active")
+    assert project.run().checks(SYNC)["everything_accepted"].passed
+    assert members(group) == {"1", "stranger"}
+
+
 @pytest.mark.parametrize(
     ("cadence", "start", "partition"),
     [("hourly", "2026-01-01-00:00", f"{ONE}-00:00"), ("weekly", "2026-01-01", "2026-01-04"), ("monthly", ONE, ONE)],

@@ -15,7 +15,14 @@ import pytest
 from zeotap_pipelines.cli import main, parser
 from zeotap_pipelines.declared import Declared
 from zeotap_pipelines.jobs import jobs
-from zeotap_pipelines.sandbox import CLIENT_SECRET, CROWDTWIST_API_KEY, Fault, Sandbox
+from zeotap_pipelines.sandbox import (
+    CLIENT_SECRET,
+    CROWDTWIST_API_KEY,
+    MOENGAGE_APP_ID,
+    MOENGAGE_SECRET,
+    Fault,
+    Sandbox,
+)
 from zeotap_pipelines_tests.project import DAYS, SYNC, Project, members
 from zeotap_pipelines_tests.test_going_on import look
 
@@ -44,6 +51,32 @@ attributes:
     event_id: {template: "visit of {person}"}
     user_id: {template: "{person}@example.com"}
     activity_id: {constant: "1001"}
+"""
+MOENGAGE = f"""\
+type: zeotap_pipelines.MoEngageConnection
+attributes:
+  name: moengage
+  account: main
+  base_url: "{{{{ env('PROJECT_MOENGAGE') }}}}"
+  app_id: {MOENGAGE_APP_ID}
+  secret_key: PROJECT_MOENGAGE_KEY
+  retries: 0
+"""
+COHORT = """\
+type: zeotap_pipelines.MoEngageCohortSync
+attributes:
+  name: people_to_cohort
+  audience: people
+  connection: moengage
+  cohort_id: tv
+  cohort_name: Who watches
+  mapping:
+    uid: uid
+    anonymous_id: device
+"""
+PARTS = """
+    nullif(split_part(person, '/', 1), '') as uid, split_part(person, '/', 2) as device,
+    split_part(person, '/', 3) as mail
 """
 CREDIT_CHAIN = (("snapshots", "people"), ("diffs", "people_to_credits"), ("syncs", "people_to_credits"))
 
@@ -290,6 +323,27 @@ def test_a_removal_that_the_service_refuses_erases_nothing(project: Project, gro
     assert "were not removed" in zeotap("forget", CANARY, "--remove-at-service", status=1)
     group.faults.clear()
     assert "still held" in zeotap("forget", CANARY, status=1)
+
+
+def test_whom_nobody_could_ask_about_is_not_called_removed(
+    project: Project, group: Sandbox, zeotap: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A device is all that one person is known by, and another one who stays has it too."""
+    monkeypatch.setenv("PROJECT_MOENGAGE", os.environ["PROJECT_KOGNITIV"].replace("kognitiv", "moengage"))
+    monkeypatch.setenv("PROJECT_MOENGAGE_KEY", MOENGAGE_SECRET)
+    project.declare("moengage", MOENGAGE)
+    project.declare("people_to_cohort", COHORT)
+    project.change(
+        "people", ("query: select distinct person", f"query: select distinct person, {' '.join(PARTS.split())}")
+    )
+    project.seen({ONE: [f"/tv/{CANARY}@example.com", "7/tv/seven@example.com"]})
+    chain = (("snapshots", "people"), ("diffs", "people_to_cohort"), ("syncs", "people_to_cohort"))
+    assert project.run(*chain, day=ONE).succeeded
+    said = zeotap("forget", f"{CANARY}@example.com", "--remove-at-service", status=1)
+    assert "removed at" not in said and "nothing was erased" in said
+    assert "(somebody who stays there has the same identifiers: ask the service to erase it)" in said
+    said = zeotap("forget", f"{CANARY}@example.com", "--remove-at-service", "--yes")
+    assert "still held: moengage/main/cohort/tv" in said and "erased 1 rows of 1 snapshots" in said
 
 
 class Office:

@@ -172,6 +172,7 @@ WRONG_NOTIFIERS = {
     "a webhook in place of a variable": ("https://hooks.example.com/s3cr3t-canary", 4, "the name of an environment"),
     "a look too often": ("  every: 0\n", 5, "every 0 is out of range"),
 }
+LEAVERS = GROUP_SYNC.replace(SYNC, "leavers").replace("mirror", "remove")
 ONE_MORE = {
     "two notifiers of one name": (NOTIFIER, "'team' is declared twice"),
     "two syncs at one address": (GROUP_SYNC.replace(SYNC, "twin"), "both write to kognitiv/main/"),
@@ -294,8 +295,42 @@ def test_a_connection_to_another_service_is_refused(project: Project) -> None:
 
 def test_one_sync_may_add_and_another_remove_at_one_address(project: Project) -> None:
     project.change(SYNC, ("mirror", "add"))
-    project.declare("more", GROUP_SYNC.replace(SYNC, "leavers").replace("mirror", "remove"))
+    project.declare("more", LEAVERS)
     assert project.load()
+
+
+@pytest.mark.parametrize(
+    ("cut", "changes"),
+    [
+        ("hourly by UTC (as_of)", [("daily", "hourly"), ("2026-01-01", "2026-01-01-00:00")]),
+        ("daily by Europe/Vienna (as_of)", [("daily", "daily\n  timezone: Europe/Vienna")]),
+        ("daily by UTC (current)", [("daily", "daily\n  history: current")]),
+        ("none by UTC (as_of)", [("daily", "none")]),
+    ],
+)
+def test_who_adds_and_who_removes_at_one_address_cut_time_alike(
+    project: Project, cut: str, changes: list[tuple[str, str]]
+) -> None:
+    """What one of them asked would supersede windows of the other's."""
+    project.change(SYNC, ("mirror", "add"))
+    project.declare("leaving", AUDIENCE.replace("name: people", "name: leaving"))
+    project.declare("more", LEAVERS.replace("audience: people", "audience: leaving"))
+    assert project.load()
+    project.change("leaving", *changes)
+    with pytest.raises(DeclarationError) as found:
+        project.load()
+    sentence = str(found.value)
+    assert re.search(r"defs/\w+/defs\.yaml:4: \w+ and \w+ \(.*\) both write to kognitiv/main/", sentence), sentence
+    assert re.search(rf"leaving (is cut )?{re.escape(cut)}", sentence), sentence
+    assert sentence.endswith("give their audiences the same partitions (not none), timezone and history")
+
+
+def test_audiences_that_do_not_cut_time_share_no_target(project: Project) -> None:
+    project.change("people", ("daily", "none"))
+    project.change(SYNC, ("mirror", "add"))
+    project.declare("more", LEAVERS)
+    with pytest.raises(DeclarationError, match="not none"):
+        project.load()
 
 
 def test_one_document_may_hold_several_declarations(project: Project) -> None:

@@ -133,6 +133,25 @@ def test_a_removal_leaves_out_what_somebody_who_stays_carries(tmp_path: Path) ->
     assert world.sandbox.moengage.members(specimens.COHORT) == {"8"}
 
 
+def test_two_people_whose_ids_differ_by_case_are_two_people(tmp_path: Path) -> None:
+    world = World(tmp_path, specimens.cohort(Mode.MIRROR))
+    world.deliver(["Ab12", "aB12"])
+    found = forget.find(world.state, [world.sync], Who("Ab12"))
+    assert found.keys[world.sync.address] == {"uid=Ab12"}
+    assert removal.remove(world.sync, {"uid=Ab12"}, world.trip()).fates == {Fate.ACCEPTED: 1}
+    assert world.held == {"aB12"}
+    assert not removal.held(world.sync, {"uid=Ab12"}, world.state)
+
+
+def test_who_goes_by_nothing_else_than_somebody_who_stays_is_not_asked_about_and_still_held(tmp_path: Path) -> None:
+    world = World(tmp_path, specimens.cohort(Mode.MIRROR, both=True))
+    world.deliver(Rows({"uid": [None, "8"], "device": ["shared", " shared"]}))
+    gone = {"anonymous_id=shared"}
+    assert removal.remove(world.sync, gone, world.trip()).asked == 0
+    assert removal.held(world.sync, gone, world.state) == 1
+    assert removal.held(world.sync, {"uid=8", "uid=9"}, world.state) == 1
+
+
 def credits(tmp_path: Path) -> World:
     world = World(tmp_path, specimens.credit())
     world.sandbox.crowdtwist.put_user(email_address="canary@example.com", first_name="C", last_name="D")

@@ -10,6 +10,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from zeotap_pipelines import removal
+from zeotap_pipelines.adopt import adopt
 from zeotap_pipelines.errors import ApprovePlan, AskForRestore, FilledOnce, HalfFilled
 from zeotap_pipelines.model import Fate, Mode
 from zeotap_pipelines.sandbox import Fault
@@ -251,3 +253,26 @@ def test_a_one_time_cohort_is_filled_again_after_a_reset(tmp_path: Path) -> None
     assert world.deliver(["ann", "bob"], day(2)).asked == 2
     assert world.held == {"ann", "bob"}
     assert world.standing.pinned == "2026-11-03"
+
+
+def test_a_removal_on_request_fills_no_one_time_cohort(tmp_path: Path) -> None:
+    world = World(tmp_path, cohort(Mode.ADD, sync_type="one_time"))
+    assert world.deliver(["ann", "bob", "cid"], day(1), limit=1).left == 2
+    assert removal.remove(world.sync, {"uid=ann"}, world.trip()).fates == {Fate.ACCEPTED: 1}
+    assert (world.standing.pinned, world.standing.filled) == ("2026-11-02", False)
+    assert world.deliver(["bob", "cid"], day(1)).fates == {Fate.ACCEPTED: 2}
+    assert world.held == {"bob", "cid"} and world.standing.filled
+
+
+def test_a_removal_on_request_is_of_no_partition(tmp_path: Path) -> None:
+    """Not even where the cohort was adopted and never asked from any."""
+    world = World(tmp_path, cohort(Mode.ADD, sync_type="one_time"))
+    world.sandbox.moengage.put_members(COHORT, "ann")
+    (tmp_path / "keys.csv").write_text("uid\nann\n")
+    adopt(world.ledger, world.sync, tmp_path / "keys.csv", run="adopt", now=world.clock.now())
+    for _ in range(2):  # The second finds nobody.
+        assert removal.remove(world.sync, {"uid=ann"}, world.trip()).complete
+        stands = world.standing
+        assert (stands.pinned, stands.filled, stands.mark, stands.mark_partition) == (None, False, None, None)
+    assert world.deliver(["bob"], day(1)).complete
+    assert world.held == {"bob"} and world.standing.pinned == "2026-11-02"

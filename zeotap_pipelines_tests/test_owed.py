@@ -1,6 +1,7 @@
 """What is sent: what would leave the target as it was told is never asked again, and the rest always is."""
 
 from collections.abc import Iterable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,7 @@ import pytest
 from zeotap_pipelines.destinations.kognitiv import PromotionalMemberGroup
 from zeotap_pipelines.errors import AskForRestore
 from zeotap_pipelines.mapping import Field
-from zeotap_pipelines.model import Fate, Mode
+from zeotap_pipelines.model import UNPARTITIONED, Fate, Mode, Partition
 from zeotap_pipelines.sandbox import Fault
 from zeotap_pipelines_tests.world import Rows, World, day
 
@@ -53,6 +54,44 @@ def test_who_was_refused_is_not_asked_again_by_another_plan_of_the_same_partitio
     assert world.deliver(["1", "stranger"]).fates == {Fate.ACCEPTED: 1, Fate.REJECTED: 1}
     assert world.deliver(["1", "stranger", "3"]).fates == {Fate.ACCEPTED: 1}
     assert world.plan().refused_before == 1
+
+
+def now(world: World) -> Partition:
+    """The partition of an audience that doesn't cut time, frozen now."""
+    return Partition(world.clock.now(), datetime(1970, 1, 1, tzinfo=UTC), UNPARTITIONED)
+
+
+def test_where_time_is_not_cut_who_was_refused_is_asked_again_with_each_snapshot(world: World) -> None:
+    people = ["1", "stranger"]
+    first = now(world)
+    assert world.deliver(people, first).fates == {Fate.ACCEPTED: 1, Fate.REJECTED: 1}
+    assert world.carry_out(first).asked == 0
+    assert world.plan(first).refused_before == 1
+    assert world.carry_out(first).asked == 0
+    world.clock.pass_(3600)
+    assert world.deliver(people, now(world)).fates == {Fate.REJECTED: 1}
+    world.sandbox.kognitiv.set_standing("stranger", "active")
+    world.clock.pass_(3600)
+    assert world.deliver(people, now(world)).fates == {Fate.ACCEPTED: 1}
+    world.sandbox.faults.add(Fault(kind="status", status=400, method="DELETE"))
+    world.clock.pass_(3600)
+    assert world.deliver(["1"], now(world)).fates == {Fate.REJECTED: 1}
+    world.sandbox.faults.clear()
+    assert world.held == {"1", "stranger"}
+    world.clock.pass_(3600)
+    assert world.deliver(["1"], now(world)).fates == {Fate.ACCEPTED: 1}
+    assert world.held == {"1"}
+
+
+def test_where_time_is_not_cut_a_clock_that_was_ahead_holds_nothing_up(world: World) -> None:
+    world.clock.jump(timedelta(days=30))
+    world.deliver(["1"], now(world))
+    world.clock.jump(-timedelta(days=30))
+    today = now(world)
+    assert world.deliver(["1", "2"], today).complete
+    assert world.held == {"1", "2"}
+    assert (world.standing.mark, world.standing.restored) == (today.end, False)
+    assert world.carry_out(today).asked == 0
 
 
 def test_a_member_whom_the_service_never_took_is_not_removed(world: World) -> None:

@@ -11,7 +11,7 @@ from ..by_hand import unfinished
 from ..errors import FixDeclaration
 from ..model import Address
 from ..orphans import known_syncs
-from ..removal import removable, remove
+from ..removal import held, removable, remove
 from ..sync import Sync
 from ..trip import Trip
 from ..who import Who
@@ -43,17 +43,22 @@ def _forget(chosen: argparse.Namespace) -> int:
             _say(chosen, f"nothing that is kept here is about {chosen.key}", [], [], found)
             return 0
         left, removed_at = dict(found.held), []
+        kept: set[Address] = set()
         if chosen.remove_at_service:
             for sync in syncs:
                 if sync.address in left and removable(sync):
                     trip = Trip(state, declared.to(sync.address), run)
                     unfinished(remove(sync, found.keys[sync.address], trip), str(sync.address))
+                    if rest := held(sync, found.keys[sync.address], state):
+                        left[sync.address] = rest
+                        kept.add(sync.address)
+                        continue
                     removed_at.append(sync.address)
                     if not chosen.json:
                         print(f"removed at {sync.address}")
                     del left[sync.address]
         if left and not chosen.yes:
-            raise FixDeclaration(_still_held(left, syncs, found))
+            raise FixDeclaration(_still_held(left, kept, syncs, found))
         erased = forgetting.erase(state, [*syncs, *others], who, now=place.now())
     _say(chosen, f"erased {erased}", removed_at, list(left), erased)
     return 0
@@ -71,10 +76,13 @@ def _say(
     print(said)
 
 
-def _still_held(left: dict[Address, int], syncs: list[Sync], found: forgetting.Found) -> str:
+def _still_held(left: dict[Address, int], kept: set[Address], syncs: list[Sync], found: forgetting.Found) -> str:
+    """Return who is still *left* where; from the addresses *kept* nobody could be removed without somebody else."""
     can = {sync.address for sync in syncs if removable(sync)}
-    lines = [
-        f"{address} ({'--remove-at-service asks to remove it' if address in can else 'ask the service to erase it'})"
-        for address in left
-    ]
+    lines = []
+    for address in left:
+        remedy = "--remove-at-service asks to remove it" if address in can else "ask the service to erase it"
+        if address in kept:
+            remedy = "somebody who stays there has the same identifiers: ask the service to erase it"
+        lines.append(f"{address} ({remedy})")
     return f"nothing was erased of {found}: still held by {'; '.join(lines)}. To erase it here all the same, say --yes"

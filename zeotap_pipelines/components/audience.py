@@ -125,6 +125,11 @@ class Audience(Declaration):
         except FixDeclaration as error:
             raise self.error("name", says=str(error)) from None
 
+    @property
+    def cut(self) -> str:
+        """How time is cut: audiences that say the same here have the same windows."""
+        return f"{self.partitions} by {self.timezone} ({self.history})"
+
     def partitioning(self) -> dg.TimeWindowPartitionsDefinition | None:
         """Return how the audience is cut into partitions; raise DeclarationError where start, end or zone are wrong."""
         try:

@@ -179,11 +179,21 @@ class Sync(Declaration):
         definition = self.definition(audience, connection)
         self.hours(audience)
         for twin in _writers(context).get(definition.address, ()):
-            if twin.name != self.name and {twin.mode, self.mode} != {"add", "remove"}:
-                says = f"{self.name} and {twin.name} ({twin.place()}) both write to {definition.address}"
-                raise self.error("name", says=says)
+            if twin.name != self.name:
+                self._refuse_twin(twin, definition.address, audience, catalog(context, Audience).get(twin.audience))
         declared = (self, definition, audience, connection)
         return dg.Definitions(assets=[diff_asset(*declared), sync_asset(*declared)])
+
+    def _refuse_twin(self, twin: Sync, address: Address, audience: Audience, its: Audience | None) -> None:
+        """Raise DeclarationError where *twin*, a sync of the audience *its*, can't share the target at *address*."""
+        both = f"{self.name} and {twin.name} ({twin.place()}) both write to {address}"
+        if {twin.mode, self.mode} != {"add", "remove"}:
+            raise self.error("name", says=both)
+        # Of one target there is one mark: what one of them asked would supersede windows of the other's.
+        if its and (its.cut != audience.cut or "none" in (its.partitions, audience.partitions)):
+            says = f"{audience.name} is cut {audience.cut}, {its.name} {its.cut}"
+            remedy = "give their audiences the same partitions (not none), timezone and history"
+            raise self.error("audience", says=f"{both}, and {says}: {remedy}")
 
     def _refuse_spaces(self) -> None:
         """Raise DeclarationError where a target's setting is another's but for spaces around it."""

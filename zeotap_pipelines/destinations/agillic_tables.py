@@ -100,6 +100,7 @@ class AgillicTable(AgillicTarget):
         asked again in halves until it stands alone.
         """
         known: dict[int, Outcome] = {}
+        request: str | None = None
         waiting = [batch]
         while waiting:
             part = waiting.pop()
@@ -111,19 +112,21 @@ class AgillicTable(AgillicTarget):
             except Halt as halt:
                 left = replace(halt.receipt.everyone, untouched=part is batch)
                 raise Halt(Receipt(left, known), halt.error) from halt
+            fate = receipt.everyone.fate
+            if part is batch and (receipt.split or fate is not Fate.ACCEPTED):
+                return receipt
             if receipt.split:
-                if part is batch:
-                    return receipt
                 waiting += _in_two([part.operations], batch)
-            elif receipt.everyone.fate is not Fate.ACCEPTED:
+                continue
+            if fate not in (Fate.ACCEPTED, Fate.REJECTED):
                 return Receipt(receipt.everyone, known | dict(receipt.except_for))
-            else:
-                unclear = self._unclear(part, receipt)
-                again = {operation.row for some in unclear for operation in some}
-                known |= {o.row: receipt.outcome(o) for o in part if o.row not in again}
-                if unclear:
-                    waiting += _in_two(unclear, batch)
-        accepted = Outcome(Fate.ACCEPTED, request=receipt.everyone.request)
+            unclear = self._unclear(part, receipt)
+            again = {operation.row for some in unclear for operation in some}
+            known |= {o.row: receipt.outcome(o) for o in part if o.row not in again}
+            request = receipt.everyone.request or request
+            if unclear:
+                waiting += _in_two(unclear, batch)
+        accepted = Outcome(Fate.ACCEPTED, request=request)
         return Receipt(accepted, {row: o for row, o in known.items() if o.fate is not Fate.ACCEPTED})
 
     def _unclear(self, part: Batch, receipt: Receipt) -> list[tuple[Operation, ...]]:

@@ -724,6 +724,30 @@ def test_one_malformed_record_does_not_hold_back_the_recipients_others() -> None
     assert len(tasks) == 5
 
 
+@pytest.mark.parametrize("status", [400, 422])
+def test_a_record_that_is_refused_alone_speaks_for_no_other(status: int) -> None:
+    """The halves of a recipient are asked one by one: what was not asked yet is nobody's fault."""
+    asked = of(
+        Verb.UPSERT,
+        {"EMAIL": "a@x.dk", "PURCHASE_ID": "good"},
+        {"EMAIL": "a@x.dk", "PURCHASE_ID": "bad"},
+        {"EMAIL": "b@x.dk", "PURCHASE_ID": "fine"},
+    )
+    alone: list[bool] = []
+
+    def service(call: Call) -> Answer:
+        text = (call.content or b"").decode()
+        if call.method == "GET":
+            return task("completed", *([] if len(alone) > 1 else [("a@x.dk", "PRICE is not a number")]))
+        alone.append('"good"' not in text)
+        return answer(status, {"error": "PRICE is not a number"}) if '"bad"' in text and alone[-1] else STARTED
+
+    receipt, _, tasks = hold(TABLE, asked, service)
+    assert fates(receipt, asked) == [Fate.ACCEPTED, Fate.REJECTED, Fate.ACCEPTED]
+    assert alone == [False, True, False] and len(tasks) == 2
+    assert receipt.everyone.request == "t-1", "what was accepted names its task"
+
+
 @pytest.mark.parametrize("cut", [LOST, UNSENT])
 def test_records_that_are_asked_again_and_not_answered_leave_the_others_as_they_are(cut: Outcome) -> None:
     asked = of(Verb.UPSERT, *SHOP)
