@@ -257,7 +257,8 @@ def test_a_one_time_cohort_is_filled_again_after_a_reset(tmp_path: Path) -> None
 
 def test_a_removal_on_request_fills_no_one_time_cohort(tmp_path: Path) -> None:
     world = World(tmp_path, cohort(Mode.ADD, sync_type="one_time"))
-    assert world.deliver(["ann", "bob", "cid"], day(1), limit=1).left == 2
+    world.sandbox.faults.add(Fault(kind="status", status=503, path="/cohortsync", times=4))
+    assert world.deliver(["ann", "bob", "cid"], day(1)).fates == {Fate.DEFERRED: 3}
     assert removal.remove(world.sync, {"uid=ann"}, world.trip()).fates == {Fate.ACCEPTED: 1}
     assert (world.standing.pinned, world.standing.filled) == ("2026-11-02", False)
     assert world.deliver(["bob", "cid"], day(1)).fates == {Fate.ACCEPTED: 2}
