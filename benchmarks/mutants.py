@@ -237,8 +237,8 @@ MUTANTS = (
     Mutant(
         "a removal on request fills a one-time cohort",
         "delivery.py",
-        "sync.target.once and plan.snapshot:",
-        "sync.target.once:",
+        "sync.target.once and plan.audience and",
+        "sync.target.once and",
         "identities",
     ),
     Mutant(
@@ -665,7 +665,7 @@ MUTANTS = (
     Mutant(
         "nobody looks again at pauses and hours once the account is held",
         "pipeline.py",
-        "        if shut := closed(sync.name, state, trip.hours, trip.clock.now()):",
+        "        if shut := closed(sync, state, trip.hours, trip.clock.now()):",
         "        if shut := None:",
         "pauses",
     ),
@@ -728,8 +728,8 @@ MUTANTS = (
     Mutant(
         "a plan is open as long as it has a forgotten event",
         "events.py",
-        "WHERE NOT {happened}\n",
-        "WHERE true OR NOT {happened}\n",
+        'WHERE NOT {happened}"\n',
+        'WHERE true OR NOT {happened}"\n',
         "forget",
     ),
     Mutant(
