@@ -24,8 +24,8 @@ def schedule(chain: Chain, job: Job, declared: Schedule) -> dg.ScheduleDefinitio
         default_status=dg.DefaultScheduleStatus.RUNNING if declared.enabled else dg.DefaultScheduleStatus.STOPPED,
         description=f"Delivers the newest partition of audience `{audience.name}`.",
     )
-    def run(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
-        asked = chain.request(context.scheduled_execution_time, "schedule")
+    def run(context: dg.ScheduleEvaluationContext) -> list[dg.RunRequest] | dg.SkipReason:
+        asked = chain.requests(context, context.scheduled_execution_time, "schedule")
         return dg.SkipReason(asked) if isinstance(asked, str) else asked
 
     return run

@@ -55,11 +55,11 @@ def watch_sensor(chain: Chain, job: Job, watched: tuple[WatchSettings, Watch]) -
             return dg.SkipReason(f"the source is down: {down}")
         if not (news := changed(before, seen)):
             return dg.SkipReason("the source has not changed")
-        asked = chain.request(datetime.now(UTC), "watch")
+        asked = chain.requests(context, datetime.now(UTC), "watch")
         if isinstance(asked, str):
             return dg.SkipReason(asked)
         context.log.info(f"{', '.join(news)} changed")
-        return dg.SensorResult(run_requests=[asked], cursor=json.dumps(seen))
+        return dg.SensorResult(run_requests=asked, cursor=json.dumps(seen))
 
     return watching
 
