@@ -17,7 +17,7 @@ from dagster_duckdb import DuckDBResource
 from . import lineage, observability, pipeline
 from . import snapshot as snapshots
 from .automation.following import following
-from .building import asset
+from .building import asset, of_partition
 from .engines.duckdb import copy_query
 from .errors import FixDeclaration, FixQuery, ZeotapError
 from .model import UNPARTITIONED, Partition
@@ -133,7 +133,11 @@ def diff_asset(
         checked = list(observability.guard_results(plan, blocking=past is None))
         if plan.stopped and past is None:
             no_retry(context)
-        return dg.MaterializeResult(metadata=metadata, check_results=checked)
+        yield dg.MaterializeResult(metadata=metadata, check_results=checked)
+        if context.has_partition_key_range:
+            newest, past = plans[-1]
+            for result in observability.guard_results(newest, blocking=past is None):
+                context.log_event(of_partition(context, result, newest.partition))
 
     return diff
 

@@ -12,6 +12,7 @@ from functools import cache
 from typing import Any
 
 import dagster as dg
+from dagster._core.definitions.asset_checks.asset_check_evaluation import AssetCheckEvaluationTargetMaterializationData
 from dagster._core.definitions.decorators.op_decorator import DecoratedOpFunction
 
 AFTER = {"upstream": dg.In(dg.Nothing)}
@@ -62,6 +63,35 @@ def asset(
         )
 
     return made
+
+
+def of_partition(
+    context: dg.AssetExecutionContext, result: dg.AssetCheckResult, partition: str
+) -> dg.AssetCheckEvaluation:
+    """
+    Return *result* as what the check says of a partition that was materialized.
+
+    Dagster stores a check of a range for no partition, so that whoever waits for the newest one's waits for ever.
+    """
+    found = context.instance.fetch_materializations(
+        dg.AssetRecordsFilter(context.asset_key, asset_partitions=[partition]), limit=1
+    )
+    made = found.records[0]
+    name = result.check_name
+    assert name is not None
+    return dg.AssetCheckEvaluation(
+        asset_key=context.asset_key,
+        check_name=name,
+        passed=result.passed,
+        metadata=result.metadata,
+        target_materialization_data=AssetCheckEvaluationTargetMaterializationData(
+            storage_id=made.storage_id, run_id=made.run_id, timestamp=made.timestamp
+        ),
+        severity=result.severity,
+        description=result.description,
+        blocking=True,
+        partition=partition,
+    )
 
 
 @cache

@@ -1,7 +1,7 @@
 """The sync asset: sends what is owed of a plan, and is green where that was delivered, or superseded."""
 
 # No postponed annotations here: Dagster reads the types of an asset function's parameters.
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -67,12 +67,13 @@ def sync_asset(
             never_again(context)
         with failing(context, declared, again=not config.trial):
             together = groups(definition, partitions(context, audience, datetime.now(UTC)))
+            newest = [group[-1] for group in together]
             config.check(len(together))
             if config.dry_run:
-                for *_, newest in together:
-                    plan = pipeline.plan(definition, newest, state(), run=context.run.run_id)
+                for partition in newest:
+                    plan = pipeline.plan(definition, partition, state(), run=context.run.run_id)
                     metadata = observability.of_plan(plan, definition, connection.limits(), state())
-                    yield _observed(context, definition, newest, {"dry_run": True, **metadata})
+                    yield _observed(context, definition, partition, {"dry_run": True, **metadata})
                 yield from observability.outcome_results(definition, state(), newest)
                 return
             # A trial owes nothing, and leaves the note as it is.
@@ -98,8 +99,20 @@ def sync_asset(
         green: list[tuple[list[Partition], dict[str, Any]]] = []
         for group in together:
             with failing(context, declared, again=not config.trial), noting(debt):
-                summary = _carried_out(context, declared, definition, group[-1], trip, config)
+                try:
+                    summary = _carried_out(context, declared, definition, group[-1], trip, config)
+                    if isinstance(summary, Summary):
+                        said = _metadata(context, definition, summary, config)
+                    else:
+                        said = {"superseded": str(summary)}
+                    said |= observability.standing(definition, state())
+                except BaseException as stopped:
+                    if debt and not isinstance(stopped, Exception):
+                        debt.stopped()  # Before all else: who stopped it may be in a hurry.
+                    yield from _green(context, green, debt)
+                    raise
                 if isinstance(summary, ContinueLater):
+                    yield from _green(context, green, debt)
                     if debt:
                         debt.put_off(str(summary))
                     break
@@ -107,42 +120,40 @@ def sync_asset(
                     if debt:
                         debt.delivered([one for one in group if one.key != summary.pinned], others=False)
                     break
-                if isinstance(summary, AskForRestore):
-                    said = {"superseded": str(summary)}
-                else:
-                    said = _metadata(context, definition, summary, config)
-                    if not summary.complete or config.trial:
-                        if debt:
-                            debt.ended(summary)
-                        break
-                if debt:
-                    debt.delivered(group)
-                if isinstance(summary, RestoredSince):  # By a person: neither delivered nor superseded, and not owed.
+                if isinstance(summary, Summary) and (config.trial or not summary.complete):
+                    yield from _green(context, green, debt)
+                    if debt:
+                        debt.ended(summary)
                     break
-                green.append((group, {**said, **observability.standing(definition, state())}))
+                if isinstance(summary, RestoredSince):  # By a person: neither delivered nor superseded, and not owed.
+                    if debt:
+                        debt.delivered(group)
+                    break
+                green.append((group, said))
         else:
             heard = summary if isinstance(summary, Summary) else None
-            checked = list(observability.outcome_results(definition, state(), together[-1][-1], heard))
-            if not context.has_partition_key_range:
+            checked = list(observability.outcome_results(definition, state(), newest, heard))
+            if context.has_partition_key_range:
+                for group, said in green:
+                    note(context, group, said)
+                yield dg.MaterializeResult(check_results=checked)
+            else:
                 yield dg.MaterializeResult(metadata=green[-1][1], check_results=checked)
-                return
-            for group, said in green:
-                note(context, group, said)
-            yield dg.MaterializeResult(check_results=checked)
+            with failing(context, declared):
+                for group, _ in green:
+                    if debt:
+                        debt.delivered(group)
             return
-        for done, said in green:  # A part of the range is delivered, and only that part is green.
-            for partition in done:
-                context.log_event(dg.AssetMaterialization(key, partition=partition.key, metadata=said))
         if isinstance(summary, ContinueLater):
             yield _put_off(context, definition, group[-1], Closed(str(summary), summary.until))
-            yield from observability.outcome_results(definition, state(), group[-1])
+            yield from observability.outcome_results(definition, state(), newest)
             return
         if isinstance(summary, AskForRestore):
             yield _observed(context, definition, group[-1], {"nothing_sent": str(summary)})
-            yield from observability.outcome_results(definition, state(), group[-1])
+            yield from observability.outcome_results(definition, state(), newest)
             return
         yield _observed(context, definition, group[-1], _metadata(context, definition, summary, config))
-        yield from observability.outcome_results(definition, state(), group[-1], summary)
+        yield from observability.outcome_results(definition, state(), newest, summary)
         if isinstance(summary.error, ContinueLater) or (config.trial and not summary.error):
             return  # Not green, not failed: what is left is owed, and a later run goes on.
         error = summary.error
@@ -153,6 +164,17 @@ def sync_asset(
         raise dg.Failure(observability.summary_line(summary), metadata=metadata, allow_retries=retryable)
 
     return sync
+
+
+def _green(
+    context: dg.AssetExecutionContext, done: list[tuple[list[Partition], dict[str, Any]]], debt: Debt | None
+) -> Iterator[dg.AssetMaterialization]:
+    """Yield what makes the part of a range green that was delivered; what is recorded is owed no more."""
+    for group, said in done:
+        for partition in group:
+            yield dg.AssetMaterialization(context.asset_key, partition=partition.key, metadata=said)
+        if debt:
+            debt.delivered(group)
 
 
 def _carried_out(

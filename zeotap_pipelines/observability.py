@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from textwrap import dedent, indent
 from typing import TYPE_CHECKING, Any
@@ -262,15 +262,17 @@ def summary_line(summary: Summary) -> str:
 
 
 def outcome_results(
-    sync: core.Sync, state: State, partition: Partition, summary: Summary | None = None
+    sync: core.Sync, state: State, partitions: Sequence[Partition], summary: Summary | None = None
 ) -> Iterator[dg.AssetCheckResult]:
     """
     Return what the checks on a delivery say: what the ledger knows now, so that asking nothing mends nothing.
 
-    Reasons are those of *summary*, where this very run heard them.
+    *partitions* are those that one run delivered, each by itself, the newest last. Reasons are those of
+    *summary*, where this very run heard them.
     """
+    keys = ", ".join(literal(partition.occasion) for partition in partitions)
     query = f"""
-        SELECT count(*) FILTER (refused_partition = {literal(partition.occasion)}), count(*) FILTER (state = 'doubt'),
+        SELECT count(*) FILTER (refused_partition IN ({keys})), count(*) FILTER (state = 'doubt'),
             count(*) FILTER (unsettled), count(*)
         FROM told
     """
@@ -302,7 +304,7 @@ def outcome_results(
         metadata={"rows": deferred},
         description=f"{deferred:,} rows are still to be asked" if deferred else None,
     )
-    if summary is not None and summary.complete and (found := agreement(sync, partition, state)):
+    if summary is not None and summary.complete and (found := agreement(sync, partitions[-1], state)):
         says = f"{found.missing:,} members are missing in the ledger, {found.too_many:,} are too many"
         yield dg.AssetCheckResult(
             passed=found.whole, check_name=AGREES, description=None if found.whole else f"{says}: reassert the sync"

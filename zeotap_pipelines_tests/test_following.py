@@ -93,6 +93,22 @@ def test_a_stopped_plan_of_an_older_day_holds_nothing_up(project: Project, follo
     assert follower.look() == {DIFF: {LAST}, SYNC: {LAST}}
 
 
+def test_a_sync_follows_the_newest_day_s_diff_of_a_range(project: Project, follower: Follower, group: Sandbox) -> None:
+    assert project.run(SNAPSHOT, DIFF, days=(BEFORE, LAST)).succeeded
+    assert follower.look() == {SYNC: {LAST}}
+    assert project.run(SYNC, day=LAST).green() == [LAST] and members(group) == {"1", "2", "3", "4"}
+    assert follower.look() == {}
+
+
+def test_no_sync_follows_a_range_whose_newest_plan_was_stopped(project: Project, follower: Follower) -> None:
+    project.seen({"2026-01-05": ["1", "2", "3", "4"], BEFORE: ["1", "2", "3", "4"], LAST: ["1"]})
+    assert project.run(day="2026-01-05").succeeded
+    stopped = project.run(SNAPSHOT, DIFF, days=(BEFORE, LAST))
+    assert stopped.failed == ["diffs__people_to_group"] and not stopped.checks()["removed_share"].passed
+    for _ in range(3):
+        assert SYNC not in follower.look()
+
+
 def test_an_older_day_is_not_followed(project: Project, follower: Follower) -> None:
     project.run(SNAPSHOT, day=BEFORE)
     assert follower.look() == {}

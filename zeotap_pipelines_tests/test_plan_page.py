@@ -102,7 +102,7 @@ def test_a_ledger_that_was_tampered_with_does_not_agree(tmp_path: Path) -> None:
         rows(connection, "DELETE FROM told WHERE value = '1'")
         rows(connection, "UPDATE told SET value = '9' WHERE value = '2'")
     assert agreement(world.sync, day(0), world.state) == Agreement(2, 1)
-    found = {one.check_name: one for one in outcome_results(world.sync, world.state, day(0), done)}
+    found = {one.check_name: one for one in outcome_results(world.sync, world.state, [day(0)], done)}
     check = found["ledger_equals_snapshot"]
     assert not check.passed and "2 members are missing in the ledger, 1 are too many" in str(check.description)
 
@@ -121,13 +121,13 @@ def test_deferred_rows_warn_and_a_tenth_of_all_is_an_error(tmp_path: Path, defer
     world.take([f"{number:02}" for number in range(20)])
     world.sandbox.faults.add(Fault(kind="status", status=500, method="PUT", path="/members/", times=deferred))
     done = world.carry_out(trip=world.trip(connection=world.connection.model_copy(update={"retries": 0})))
-    found = {one.check_name: one for one in outcome_results(world.sync, world.state, day(0), done)}
+    found = {one.check_name: one for one in outcome_results(world.sync, world.state, [day(0)], done)}
     check = found["nothing_deferred"]
     assert not check.passed and check.severity.value == severity
     assert check.description == f"{deferred} rows are still to be asked"
     assert "ledger_equals_snapshot" not in found
     world.carry_out()
-    assert all(one.passed for one in outcome_results(world.sync, world.state, day(0), None))
+    assert all(one.passed for one in outcome_results(world.sync, world.state, [day(0)], None))
 
 
 class Terminal(io.StringIO):

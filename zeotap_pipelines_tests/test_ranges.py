@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
-import pytest
+import os
+import signal
+import threading
+import time
 
+import dagster as dg
+import pytest
+from dagster._core.definitions.job_base import InMemoryJob
+from dagster._core.execution.api import create_execution_plan, execute_plan_iterator
+
+from zeotap_pipelines import debts
 from zeotap_pipelines.sandbox import Fault, Sandbox
+from zeotap_pipelines.state import State
 from zeotap_pipelines_tests import test_commands
 from zeotap_pipelines_tests.project import CHAIN, DAYS, DIFF, SNAPSHOT, SYNC, Project, asked, members
 
 ONE, TWO, THREE, FOUR, FIVE, *_ = DAYS
 SEEN = {ONE: ["1"], TWO: ["1", "2"], THREE: ["1", "2", "3"], FOUR: ["2", "3"], FIVE: ["2", "3", "4"]}
 credits = test_commands.credits
+TO_SNAPSHOT, TO_DIFF, TO_SYNC = test_commands.CREDIT_CHAIN
 
 
 def test_a_gap_is_no_absence_and_is_superseded_when_it_is_filled(project: Project, group: Sandbox) -> None:
@@ -61,18 +72,91 @@ def test_a_partition_that_failed_is_run_again_and_asks_for_what_was_left(project
     assert asked(group) == ["PUT 1", "PUT 2", "PUT 3", "PUT 3"]
 
 
+@pytest.fixture
+def visits(credits: Project) -> Project:
+    """Every visit of a day is an event."""
+    credits.change("people", ("select distinct person", "select distinct person, day"))
+    credits.change("people_to_credits", ("visit of {person}", "visit of {person} on {day}"))
+    people = test_commands.CANARY, "2"
+    credits.seen({ONE: people, TWO: people, THREE: people[:1]})
+    return credits
+
+
 @pytest.mark.parametrize(
     "runs", [[(ONE, THREE)], [(ONE, TWO), (TWO, THREE), (ONE, THREE)], [(THREE, THREE), (ONE, TWO)]]
 )
 def test_of_a_range_of_credits_every_day_s_events_are_sent_each_once(
-    credits: Project, group: Sandbox, runs: list[tuple[str, str]]
+    visits: Project, group: Sandbox, runs: list[tuple[str, str]]
 ) -> None:
-    people = test_commands.CANARY, "2"
-    credits.change("people", ("select distinct person", "select distinct person, day"))
-    credits.change("people_to_credits", ("visit of {person}", "visit of {person} on {day}"))
-    credits.seen({ONE: people, TWO: people, THREE: people[:1]})
     for days in runs:
         first, last = DAYS.index(days[0]), DAYS.index(days[1])
-        run = credits.run(*test_commands.CREDIT_CHAIN, days=days)
+        run = visits.run(*test_commands.CREDIT_CHAIN, days=days)
         assert run.green(test_commands.CREDIT_CHAIN[-1]) == list(DAYS[first : last + 1])
     assert len(group.crowdtwist.credits()) == 5
+
+
+def owing(project: Project) -> debts.Owing | None:
+    return debts.load(State(project.root / "state"), project.sync("people_to_credits"))
+
+
+def test_what_was_delivered_of_a_range_is_green_however_the_rest_ended(visits: Project, group: Sandbox) -> None:
+    for day in (ONE, THREE):
+        assert visits.run(TO_SNAPSHOT, day=day).succeeded
+    run = visits.run(TO_SYNC, days=(ONE, THREE))
+    assert f"there is no snapshot of people at {TWO}" in run.failure
+    assert run.green(TO_SYNC) == [ONE] and len(group.crowdtwist.credits()) == 2
+    note = owing(visits)
+    assert note and set(note.partitions) == {TWO, THREE} and not note.going and "no snapshot" in note.why
+    assert visits.run(TO_SNAPSHOT, day=TWO).succeeded
+    assert visits.run(TO_SYNC, days=(TWO, THREE)).green(TO_SYNC) == [TWO, THREE]
+    assert len(group.crowdtwist.credits()) == 5 and owing(visits) is None
+
+
+def test_what_was_delivered_of_a_range_that_somebody_stops_is_green(visits: Project, group: Sandbox) -> None:
+    assert visits.run(TO_SNAPSHOT, TO_DIFF, days=(ONE, THREE)).succeeded
+    group.faults.add(Fault(kind="delay", seconds=60, path="/v2/users", nth=3))
+    ended = threading.Event()
+
+    def stop() -> None:
+        while not ended.is_set() and len(group.requests("crowdtwist", method="POST")) < 3:
+            time.sleep(0.02)
+        if not ended.is_set():
+            os.kill(os.getpid(), signal.SIGINT)
+
+    thread = threading.Thread(target=stop)
+    thread.start()
+    try:
+        visits.run(TO_SYNC, days=(ONE, THREE))
+    except KeyboardInterrupt:
+        pass
+    finally:
+        ended.set()
+        thread.join()
+    assert visits.instance.get_materialized_partitions(dg.AssetKey(list(TO_SYNC))) == {ONE}
+    note = owing(visits)
+    assert note and set(note.partitions) == {TWO, THREE} and not note.going and note.why == "the run was stopped"
+
+
+def test_a_partition_is_owed_until_its_being_green_is_recorded(visits: Project) -> None:
+    """Whoever dies in between leaves it to the run that goes on, which asks nothing and makes it green."""
+    assert visits.run(TO_SNAPSHOT, TO_DIFF, days=(ONE, THREE)).succeeded
+    chosen = {dg.AssetKey(list(TO_SYNC))}
+    job = visits.load().resolve_implicit_global_asset_job_def().get_subset(asset_selection=chosen)
+    tags = {"dagster/asset_partition_range_start": ONE, "dagster/asset_partition_range_end": THREE}
+    plan = create_execution_plan(InMemoryJob(job), tags=tags)
+    run = visits.instance.create_run_for_job(job, execution_plan=plan, tags=tags)
+    green = 0
+    for event in execute_plan_iterator(plan, InMemoryJob(job), run, visits.instance):
+        if event.is_step_materialization:
+            note, green = owing(visits), green + 1
+            assert note and event.partition in note.partitions
+    assert green == 3 and owing(visits) is None
+
+
+@pytest.mark.parametrize("refused", [ONE, TWO, THREE])
+def test_what_is_rejected_of_any_day_of_a_range_fails_its_check(visits: Project, group: Sandbox, refused: str) -> None:
+    visits.seen({ONE: ["2"], TWO: ["2"], THREE: ["2"], refused: ["2", "nobody"]})
+    run = visits.run(*test_commands.CREDIT_CHAIN, days=(ONE, THREE))
+    assert run.green(TO_SYNC) == [ONE, TWO, THREE]
+    check = run.checks(TO_SYNC)["everything_accepted"]
+    assert not check.passed and check.metadata["rows"].value == 1
