@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import re
 from collections.abc import Callable, Collection, Iterator
 from contextlib import suppress
@@ -23,6 +24,12 @@ SHORTEST = 4
 
 ENCODINGS = ("content-encoding", "content-length", "transfer-encoding")
 """Headers that say how a body travelled, which is no longer so once it was read and changed."""
+
+
+def quiet_libraries() -> None:
+    """Make the libraries that speak HTTP say nothing below a warning: they log URLs and headers."""
+    for library in ("httpx", "httpcore"):  # Which name people and hold credentials.
+        logging.getLogger(library).setLevel(logging.WARNING)
 
 
 def secrets(connection: Connection) -> frozenset[str]:

@@ -17,6 +17,7 @@ import httpx
 
 from . import errors
 from .destinations.base import loopback
+from .discretion import quiet_libraries
 
 SECONDS = 5.0
 """How long a webhook may take to answer."""
@@ -95,6 +96,7 @@ def wrong_webhook(url: str) -> str | None:
 
 def post(url: str, message: str) -> str | None:
     """Send *message* to a webhook as Slack takes it; return why it was not taken, or None."""
+    quiet_libraries()  # The address is the secret.
     try:
         response = httpx.post(url.strip(), json={"text": message}, timeout=SECONDS)
     except (httpx.HTTPError, httpx.InvalidURL) as error:  # Its text may repeat the address.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
@@ -13,7 +12,7 @@ import httpx
 from .calling import Caller, Lost, host
 from .clock import Clock
 from .destinations.base import TRANSIENT, Connection
-from .discretion import secrets, without
+from .discretion import quiet_libraries, secrets, without
 from .errors import TryAgainLater
 from .limits import Pacer
 from .model import Conversation, Fate, Halt, Outcome, Question, Receipt, Task, Unanswered
@@ -117,8 +116,7 @@ async def connect(
 
     *transport* is the one seam below httpx: tests give one that calls the sandbox in process.
     """
-    for library in ("httpx", "httpcore"):  # They log URLs and headers, which name people and hold credentials.
-        logging.getLogger(library).setLevel(logging.WARNING)
+    quiet_libraries()
     async with transport or Lanes() as below:
         yield Wire(Caller(below, connection, pacer, clock), connection)
 

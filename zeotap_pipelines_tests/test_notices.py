@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from datetime import UTC, datetime
 
 import pytest
@@ -9,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from zeotap_pipelines.notices import Ended, Failing, post, reason, turned, wrong_webhook
-from zeotap_pipelines_tests.webhook import webhook
+from zeotap_pipelines_tests.webhook import PATH, webhook
 
 NOON = datetime(2026, 1, 3, 12, tzinfo=UTC)
 DAYS = st.sampled_from([f"2026-01-0{number}" for number in range(1, 6)])
@@ -104,6 +105,17 @@ def test_the_address_of_a_webhook_is_https_or_this_machine() -> None:
     for url in ("http://canary.org/x", "canary.org", "ftp://canary.org", "https://", "https://[canary", "canary"):
         wrong = wrong_webhook(url)
         assert wrong and "canary" not in wrong
+
+
+def test_no_log_names_a_webhook_however_much_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    for library in ("httpx", "httpcore"):  # As if nobody had ever asked for anything.
+        logging.getLogger(library).setLevel(logging.NOTSET)
+    with webhook() as hook, caplog.at_level(logging.DEBUG):
+        assert post(hook.url, "Sync buyers is failing.") is None
+        hook.status = 500
+        assert post(hook.url, "more") == "answers 500"
+    post(hook.url, "more")
+    assert PATH not in caplog.text and "canary" not in caplog.text
 
 
 def test_a_webhook_takes_a_text_and_says_why_it_does_not() -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from zeotap_pipelines.automation.notifier import RUNS
+from zeotap_pipelines.automation.notifier import FAILURES, RUNS
 from zeotap_pipelines.sandbox import Fault, Sandbox
 from zeotap_pipelines_tests.project import DAYS, DIFF, GROUP_SYNC, SNAPSHOT, Project
 from zeotap_pipelines_tests.webhook import Webhook, webhook
@@ -53,10 +53,10 @@ def notifier(project: Project, hook: Webhook) -> Notifier:
     return notifier
 
 
-def broken(project: Project, day: str) -> None:
+def broken(project: Project, day: str, **config: Any) -> None:
     """A run whose query fails."""
     project.change("people", REMOVED)
-    assert project.run(day=day).failed
+    assert project.run(day=day, **config).failed
     project.change("people", REMOVED[::-1])
 
 
@@ -211,6 +211,42 @@ def test_a_notifier_that_was_just_turned_on_tells_what_fails_now_and_no_history(
     assert notifier.tick() == "1 messages sent"
     assert f"is failing at {THREE}" in hook.taken[0]
     assert notifier.tick() == "nothing changed"
+
+
+@dg.job
+def other() -> None:
+    """What else runs in the same Dagster."""
+
+
+def test_however_much_succeeded_since_a_new_notifier_tells_what_fails_now_and_what_recovered_not(
+    project: Project, hook: Webhook
+) -> None:
+    project.declare("team", NOTIFIER)
+    project.seen({day: ["1", "2"] for day in DAYS})
+    broken(project, ONE)
+    for _ in range(FAILURES + 1):
+        run = project.instance.create_run_for_job(other, status=dg.DagsterRunStatus.STARTED)
+        project.instance.report_dagster_event(
+            dg.DagsterEvent(dg.DagsterEventType.RUN_SUCCESS.value, other.name), run.run_id
+        )
+    assert project.run(day=TWO).succeeded
+    assert Notifier(project).tick() == "nothing changed"
+    broken(project, THREE)
+    assert Notifier(project).tick() == "1 messages sent"
+    assert f"is failing at {THREE}" in hook.taken[0]
+
+
+def test_a_dry_run_or_a_trial_that_fails_changes_nothing(
+    project: Project, notifier: Notifier, hook: Webhook, group: Sandbox
+) -> None:
+    for config in ({"dry_run": True}, {"limit": 1}):
+        broken(project, ONE, **config)
+    assert project.run(SNAPSHOT, DIFF, day=ONE).succeeded
+    group.faults.add(Fault(kind="status", status=401, path="/members/", times=10))
+    assert project.run(day=ONE, limit=1).failed
+    assert project.run(day=ONE, only=["0000000-1"]).failed
+    assert notifier.tick() == "nothing changed"
+    assert Notifier(project).tick() == "nothing changed"
 
 
 def test_a_run_that_dies_is_a_failure_and_one_that_somebody_stops_is_none(

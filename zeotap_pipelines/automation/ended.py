@@ -26,21 +26,33 @@ TOLD = {
 PARTITION, LAST_OF_RANGE = "dagster/partition", "dagster/asset_partition_range_end"
 
 
-def recently(instance: dg.DagsterInstance, since: float, *, limit: int) -> tuple[int, int]:
+def failing_since(instance: dg.DagsterInstance, since: float, *, limit: int) -> tuple[int, list[Ended]]:
     """
-    Return the places in the log right before the runs that ended after *since*, and of the newest of them.
+    Return the place in the log of the newest run that ended, and the failures up to it that nothing made up for.
 
-    *since* is in seconds since 1970. No more than about *limit* runs lie between the two.
+    The newest *limit* runs that failed after *since*, in seconds since 1970, are looked at: however many
+    others succeeded, what became of a sync that failed is told by what is green since.
     """
-    first, last = [], []
-    for kind in ENDS:
-        newest = instance.fetch_run_status_changes(kind, limit=1).records
-        last += [record.storage_id for record in newest]
-        wanted = dg.RunStatusChangeRecordsFilter(kind, after_timestamp=since)
-        records = instance.fetch_run_status_changes(wanted, limit=limit).records
-        first += [record.storage_id for record in records[-1:]]
-    end = max(last, default=0)
-    return min(first, default=end + 1) - 1, end
+    ends = [instance.fetch_run_status_changes(kind, limit=1).records for kind in ENDS]
+    last = max((record.storage_id for records in ends for record in records), default=0)
+    failed = dg.RunStatusChangeRecordsFilter(
+        dg.DagsterEventType.RUN_FAILURE, after_timestamp=since, before_storage_id=last + 1
+    )
+    records = instance.fetch_run_status_changes(failed, limit=limit).records
+    return last, [
+        ended
+        for record in reversed(records)
+        for ended in _of(instance, record.event_log_entry.run_id, datetime.fromtimestamp(record.timestamp, UTC))
+        if ended.failed and not _made_up_for(instance, ended, record.storage_id)
+    ]
+
+
+def _made_up_for(instance: dg.DagsterInstance, failure: Ended, place: int) -> bool:
+    """Return whether, after *place* in the log, what failed became green, or something newer."""
+    key = dg.AssetKey(["syncs", failure.sync])
+    if failure.partition:
+        return max(instance.get_materialized_partitions(key, after_cursor=place), default="") >= failure.partition
+    return bool(instance.fetch_materializations(dg.AssetRecordsFilter(key, after_storage_id=place), limit=1).records)
 
 
 def ended_since(instance: dg.DagsterInstance, after: int, *, limit: int) -> Iterator[tuple[int, list[Ended]]]:
@@ -60,7 +72,7 @@ def ended_since(instance: dg.DagsterInstance, after: int, *, limit: int) -> Iter
 
 
 def _of(instance: dg.DagsterInstance, run_id: str, at: datetime) -> Iterator[Ended]:
-    """Yield what a run that ended meant for each sync that it was to deliver."""
+    """Yield what a run that ended meant for each sync that it was to deliver: not to try out."""
     run = instance.get_run_by_id(run_id)
     if run is None:  # Deleted meanwhile.
         return
@@ -68,6 +80,8 @@ def _of(instance: dg.DagsterInstance, run_id: str, at: datetime) -> Iterator[End
     asked_for = run.tags.get(LAST_OF_RANGE) or run.tags.get(PARTITION) or ""
     planned = {event.asset_key for event in events if event.is_asset_materialization_planned}
     for sync in sorted(key.path[-1] for key in planned if key is not None and key.path[0] == "syncs"):
+        if _tried_out(run, sync):
+            continue
         key = dg.AssetKey(["syncs", sync])
         green = [event.partition or "" for event in events if event.is_step_materialization and event.asset_key == key]
         failures = {event.step_key: event for event in events if event.is_step_failure}
@@ -83,6 +97,13 @@ def _of(instance: dg.DagsterInstance, run_id: str, at: datetime) -> Iterator[End
             delivered=max(green, default=None),
             why=_why(sync, failures, events) if failed else "",
         )
+
+
+def _tried_out(run: dg.DagsterRun, sync: str) -> bool:
+    """Return whether a run was a dry run or a trial of *sync*, which mean nothing for it however they end."""
+    steps: Any = run.run_config.get("ops") or {}
+    config = (steps.get(f"syncs__{sync}") or {}).get("config") or {}
+    return bool(config.get("dry_run") or config.get("only")) or config.get("limit") is not None
 
 
 def _why(sync: str, failures: dict[str | None, dg.DagsterEvent], events: list[dg.DagsterEvent]) -> str:

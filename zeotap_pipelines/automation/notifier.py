@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Self
 import dagster as dg
 
 from ..notices import Ended, Failing, post, turned, wrong_webhook
-from .ended import ended_since, recently
+from .ended import ended_since, failing_since
 
 if TYPE_CHECKING:
     from ..components.notifier import Notifier
@@ -30,6 +30,9 @@ BUDGET = 20.0
 
 FIRST_LOOK = 24 * 3600.0
 """How far back, in seconds, a notifier looks that was just turned on."""
+
+FAILURES = 200
+"""Runs that failed in that time and are looked at, newest first."""
 
 
 @dataclass
@@ -81,14 +84,12 @@ def notifier_sensor(declared: Notifier, syncs: frozenset[str]) -> dg.SensorDefin
 
 def _first(instance: dg.DagsterInstance, syncs: frozenset[str], ui: str | None) -> Cursor:
     """Return the cursor of a notifier that was just turned on: it tells which syncs fail now, and no history."""
-    after, end = recently(instance, time.time() - FIRST_LOOK, limit=4 * RUNS)
-    cursor = Cursor(after)
-    told: dict[str, str] = {}
-    for _, ends in ended_since(instance, after, limit=4 * RUNS):
-        for ended in ends:
-            if ended.sync in syncs and (message := _turn(cursor, ended, ui)):
-                told[ended.sync] = message
-    return Cursor(end, cursor.failing, [told[sync] for sync in cursor.failing])
+    last, failures = failing_since(instance, time.time() - FIRST_LOOK, limit=FAILURES)
+    cursor = Cursor(last)
+    for ended in failures:
+        if ended.sync in syncs and (message := _turn(cursor, ended, ui)):
+            cursor.unsent.append(message)
+    return cursor
 
 
 def _read(instance: dg.DagsterInstance, cursor: Cursor, syncs: frozenset[str], ui: str | None) -> None:
