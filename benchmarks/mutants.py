@@ -411,7 +411,7 @@ MUTANTS = (
     ),
     Mutant(
         "httpx logs whom it asks for",
-        "wire.py",
+        "discretion.py",
         "        logging.getLogger(library).setLevel(logging.WARNING)\n",
         "        pass\n",
         "canaries",
