@@ -31,12 +31,6 @@ SEEN = {
 SNAPSHOT = ("snapshots", "people")
 GROUPS = ("day", "guarded", "month", "slow")
 """Each flow has a sync and a group of its own, so that none needs another."""
-WATCHED = """\
-  schedule: {cron: "* * * * *", enabled: false}
-  watch: {row_count: seen, every: 1, enabled: false}
-"""
-
-
 CADENCES = {
     "hourly": ("2026-01-01-00:00", SEEN[ONE]),
     "weekly": ("2026-01-04", set[str]().union(*(SEEN[day] for day in MONTH[3:10]))),
@@ -85,9 +79,7 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
         "kognitiv": CONNECTION,
         "crowdtwist": CROWDTWIST,
         "people": ended,
-        "watched": ended.replace("name: people", "name: watched") + WATCHED,
         "credits": CREDITS,
-        "watched_to_group": group_sync("watched_to_group", "watched"),
         **{name: group_sync(name) for name in GROUPS},
         **{name: cut(ended, name) for name in CADENCES},
         **{f"{name}_sync": group_sync(f"{name}_sync", name) for name in CADENCES},
@@ -95,7 +87,7 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
     project = Project(root, documents)
     project.seen(SEEN)
     with Sandbox() as sandbox, running(sandbox) as address:
-        for name in (*GROUPS, "watched_to_group", *(f"{name}_sync" for name in CADENCES)):
+        for name in (*GROUPS, *(f"{name}_sync" for name in CADENCES)):
             sandbox.kognitiv.create_group(name)
         for person in SEEN[ONE]:
             sandbox.crowdtwist.put_user(email_address=f"{person}@example.com", first_name="A", last_name="B")
@@ -223,41 +215,3 @@ def test_a_month_is_backfilled_in_one_run(stage: Stage) -> None:
     said = [stage.served.metadata(("syncs", "month"), day) or {} for day in MONTH]
     assert [one.get("superseded_by") for one in said] == [MONTH[-1]] * 30 + [None]
     assert said[-1]["asked"] == 2
-
-
-def test_a_schedule_and_a_sensor_deliver_once_they_are_turned_on(stage: Stage) -> None:
-    group, served = "watched_to_group", stage.served
-    assert stage.members(group) == set()
-    selector = {**served.repository, "sensorName": "watched_watch"}
-    query = """mutation($sensor: SensorSelector!) { startSensor(sensorSelector: $sensor) { ... on Sensor {
-        id sensorState { status } } } }"""
-    sensor = served.ask(query, sensor=selector)
-    assert sensor["sensorState"]["status"] == "RUNNING"
-    served.until(lambda: stage.members(group) == SEEN[NEWEST])
-    query = """mutation($id: String!) { stopSensor(id: $id) { ... on StopSensorMutationResult {
-        instigationState { status } } } }"""
-    assert served.ask(query, id=sensor["id"])["instigationState"]["status"] == "STOPPED"
-    served.until(lambda: not started(served, "watch", over=False))
-    assert [run["status"] for run in started(served, "watch")] == ["SUCCESS"]
-
-    stage.project.seen({**SEEN, NEWEST: {"1", "2", "3"}})
-    query = """mutation($schedule: ScheduleSelector!) { startSchedule(scheduleSelector: $schedule) {
-        ... on ScheduleStateResult { scheduleState { id status } } } }"""
-    schedule = {**served.repository, "scheduleName": "watched_schedule"}
-    state = served.ask(query, schedule=schedule)["scheduleState"]
-    assert state["status"] == "RUNNING"
-    served.until(lambda: stage.members(group) == {"1", "2", "3"})
-    query = """mutation($id: String!) { stopRunningSchedule(id: $id) { ... on ScheduleStateResult {
-        scheduleState { status } } } }"""
-    assert served.ask(query, id=state["id"])["scheduleState"]["status"] == "STOPPED"
-    served.until(lambda: not started(served, "schedule", over=False))
-    assert {run["status"] for run in started(served, "schedule")} == {"SUCCESS"}
-
-
-def started(served: Served, by: str, *, over: bool | None = None) -> list[dict[str, str]]:
-    """Return the runs that the schedule or the watch started."""
-    query = """query($filter: RunsFilter!) { runsOrError(filter: $filter) { ... on Runs { results { status } } } }"""
-    tags = [{"key": "zeotap/started_by", "value": by}]
-    runs = served.ask(query, filter={"tags": tags})["results"]
-    ended = ("SUCCESS", "FAILURE", "CANCELED")
-    return [run for run in runs if over is None or (run["status"] in ended) is over]
