@@ -91,5 +91,5 @@ def _judge(figure: str, goal: Goal, n: int, found: Mapping[tuple[str, int], Meas
 
 
 def _rounded(value: float) -> float:
-    """Return *value* with four digits that count."""
-    return float(f"{value:.4g}")
+    """Return *value* with four digits that count; of what was counted, all."""
+    return value if float(value).is_integer() else float(f"{value:.4g}")

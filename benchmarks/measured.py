@@ -16,6 +16,7 @@ import resource
 import sys
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 
@@ -46,12 +47,20 @@ def _high_water() -> int:
     return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM"))
 
 
+def _forget_high_water() -> None:
+    """Let what was resident before count no more, where the system can."""
+    with suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")
+
+
 def main() -> None:
     name, folder, size, began = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3]), float(sys.argv[4])
     module, _, function = name.partition(":")
     work = getattr(importlib.import_module(module), function)(folder, size)
     if work is None:
         return
+    if not began:
+        _forget_high_water()
     used, started = (0.0, time.time() - began) if began else (cpu(), 0.0)
     clock = time.monotonic()
     more = work()

@@ -147,6 +147,7 @@ def _bare(place: Place, sync: Any, days: Sequence[date]) -> Callable[[], None]:
 
     from zeotap_pipelines import pipeline, snapshot
     from zeotap_pipelines.clock import SystemClock
+    from zeotap_pipelines.demo.stage import QUIET
     from zeotap_pipelines.engines.duckdb import DuckDBSource
     from zeotap_pipelines.model import Partition
     from zeotap_pipelines.state import State
@@ -171,7 +172,7 @@ def _bare(place: Place, sync: Any, days: Sequence[date]) -> Callable[[], None]:
         pipeline.plan(sync, partition, state, run="1")
         with dg.DagsterInstance.get() as instance:
             noting = [noted(name) for name in ("a", "b", "c")]
-            assert dg.materialize(noting, instance=instance, tags=_span(days)).success
+            assert dg.materialize(noting, instance=instance, tags=_span(days), run_config=QUIET).success
 
     return work
 

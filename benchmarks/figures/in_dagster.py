@@ -20,6 +20,7 @@ from ..goal import CPU, SECONDS, Goal
 
 Work = Callable[[], None]
 HERE = "benchmarks.figures.in_dagster"
+BARE = "benchmarks.bare_dagster"
 
 CONNECTION = """
 type: zeotap_pipelines.MoEngageConnection
@@ -83,17 +84,6 @@ def _document(file: Path, text: str) -> None:
     file.write_text(text)
 
 
-def imported(folder: Path, size: int) -> Work:
-    """Only import Dagster."""
-
-    def work() -> None:
-        import dagster
-
-        assert dagster.__version__
-
-    return work
-
-
 def many(folder: Path, size: int) -> None:
     """Write the project that is loaded."""
     _project(folder, size)
@@ -131,12 +121,6 @@ def chain(folder: Path, size: int) -> Work:
     return _alone("run_chain", str(package), place.environment(_sandbox(place)))
 
 
-def empty(folder: Path, size: int) -> Work:
-    """Import Dagster and run one asset that does nothing, in a process of its own."""
-    home = Path(mkdtemp(dir=folder))
-    return _alone("run_nothing", str(home), {"DAGSTER_HOME": str(home), "DAGSTER_DISABLE_TELEMETRY": "1"})
-
-
 def _sandbox(place: Place) -> str:
     """Start the sandbox; it ends with this process, so that its CPU doesn't count."""
     stack = ExitStack()
@@ -151,18 +135,6 @@ def _alone(function: str, argument: str, environment: Mapping[str, str]) -> Work
         subprocess.run(command, check=True, env={**os.environ, **environment}, stdout=sys.stderr)
 
     return work
-
-
-def run_nothing(home: str) -> None:
-    """Run an asset that does nothing."""
-    import dagster as dg
-
-    @dg.asset
-    def nothing() -> None:
-        return None
-
-    with dg.DagsterInstance.get() as instance:
-        assert dg.materialize([nothing], instance=instance).success
 
 
 def run_chain(package: str) -> None:
@@ -183,7 +155,7 @@ FIGURES = (
     Figure(
         "loading",
         {1_000: 3},
-        (Contender("import dagster", f"{HERE}:imported"), Contender(MANY, f"{HERE}:loaded")),
+        (Contender("import dagster", f"{BARE}:imported"), Contender(MANY, f"{HERE}:loaded")),
         "import dagster",
         (Goal("< 6 s", MANY, SECONDS, most=5.999),),
         stage=f"{HERE}:many",
@@ -194,7 +166,7 @@ FIGURES = (
     Figure(
         "a run",
         {1_000: 3},
-        (Contender(EMPTY, f"{HERE}:empty"), Contender(CHAIN, f"{HERE}:chain")),
+        (Contender(EMPTY, f"{BARE}:empty"), Contender(CHAIN, f"{HERE}:chain")),
         EMPTY,
         (
             Goal("≤ 2 × the time of an import and an empty run", CHAIN, SECONDS, (EMPTY,), most=2),

@@ -77,7 +77,7 @@ def _contenders(function: str) -> tuple[Contender, ...]:
 
 
 PRODUCTS = ("drt, 20 syncs", "dlt, 20 files", "singer")
-SHARE = Quantity("% of 400/s", lambda one: 100 * one["requests"] / one["span"] / LIMIT, more=True)
+SHARE = Quantity("% of 400/s", lambda one: 100 * one["requests"] / one["seconds"] / LIMIT, more=True)
 A_ROW = Quantity("ms CPU a row", lambda one: 1000 * one["cpu_seconds"] / one["requests"])
 RATE = Quantity("rows/s", lambda one: one["requests"] / one["seconds"], more=True)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from tempfile import mkdtemp
 from typing import Any
@@ -13,6 +13,8 @@ import dlt
 import requests
 
 from benchmarks.service import MEMBERS, Service, credit, member
+
+PAGE = 5_000
 
 
 def _run(folder: Path, rows: Any, send: Callable[[Any], None], batch: int, per_file: int, workers: int) -> None:
@@ -29,6 +31,12 @@ def _run(folder: Path, rows: Any, send: Callable[[Any], None], batch: int, per_f
 
     pipeline = dlt.pipeline("bench", destination=sink, pipelines_dir=mkdtemp(dir=folder))
     pipeline.run(rows, table_name="people")
+
+
+def _pages(size: int, row: Callable[[int], Any]) -> Iterator[list[Any]]:
+    """Yield the rows by pages, as that page advises first."""
+    for first in range(0, size, PAGE):
+        yield [row(number) for number in range(first, min(first + PAGE, size))]
 
 
 def _settled(workers: int, per_file: int) -> None:
@@ -56,13 +64,12 @@ def one_by_one(folder: Path, size: int, delay: float = 0.05) -> Callable[[], dic
             answer.raise_for_status()
             assert answer.json()["awarded"]
 
-    def rows() -> Any:
-        for number in range(size):
-            path, body = credit(number)
-            yield {"path": path, "body": body}
+    def row(number: int) -> dict[str, Any]:
+        path, body = credit(number)
+        return {"path": path, "body": body}
 
     def work() -> dict[str, float]:
-        _run(folder, rows(), send, 1, size // 20, 20)
+        _run(folder, _pages(size, row), send, 1, size // 20, 20)
         return service.counted(size)
 
     return work
@@ -81,7 +88,7 @@ def batches(folder: Path, size: int, delay: float = 0.02) -> Callable[[], dict[s
         session.post(f"{service.address}/v1/integrations/cohortsync", json=body).raise_for_status()
 
     def work() -> dict[str, float]:
-        _run(folder, (member(number) for number in range(size)), send, MEMBERS, MEMBERS * 10, 1)
+        _run(folder, _pages(size, member), send, MEMBERS, MEMBERS * 10, 1)
         return service.counted()
 
     return work
