@@ -8,23 +8,14 @@ import pytest
 
 from zeotap_pipelines.assets import state
 from zeotap_pipelines.debts import load
-from zeotap_pipelines.sandbox import MOENGAGE_APP_ID, MOENGAGE_SECRET, Fault, Sandbox
+from zeotap_pipelines.sandbox import MOENGAGE_SECRET, Fault, Sandbox
 from zeotap_pipelines_tests.project import DAYS, Project
+from zeotap_pipelines_tests.test_commands import MOENGAGE
 from zeotap_pipelines_tests.test_going_on import look
 
 ONE, TWO, THREE, *_ = DAYS
 NAME = "people_to_segment"
 SNAPSHOT, DIFF, SYNC = CHAIN = (("snapshots", "people"), ("diffs", NAME), ("syncs", NAME))
-CONNECTION = f"""\
-type: zeotap_pipelines.MoEngageConnection
-attributes:
-  name: moengage
-  account: main
-  base_url: "{{{{ env('PROJECT_MOENGAGE') }}}}"
-  app_id: {MOENGAGE_APP_ID}
-  secret_key: PROJECT_MOENGAGE_SECRET
-  retries: 0
-"""
 SEGMENT = f"""\
 type: zeotap_pipelines.MoEngageCohortSync
 attributes:
@@ -44,8 +35,8 @@ SEEN = {ONE: ["1", "2", "3"], TWO: ["1", "4"], THREE: ["5"]}
 def segment(project: Project, monkeypatch: pytest.MonkeyPatch) -> Project:
     """A project that fills a segment once."""
     monkeypatch.setenv("PROJECT_MOENGAGE", os.environ["PROJECT_KOGNITIV"].replace("kognitiv", "moengage"))
-    monkeypatch.setenv("PROJECT_MOENGAGE_SECRET", MOENGAGE_SECRET)
-    project.declare("moengage", CONNECTION)
+    monkeypatch.setenv("PROJECT_MOENGAGE_KEY", MOENGAGE_SECRET)
+    project.declare("moengage", MOENGAGE)
     project.declare(NAME, SEGMENT)
     project.seen(SEEN)
     return project
@@ -86,9 +77,9 @@ def test_a_range_that_holds_the_day_it_was_begun_from_leaves_that_day_owed(segme
 def test_a_segment_that_nothing_was_asked_of_is_filled_from_the_next_day(
     segment: Project, group: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.delenv("PROJECT_MOENGAGE_SECRET")
+    monkeypatch.delenv("PROJECT_MOENGAGE_KEY")
     assert segment.run(*CHAIN, day=ONE).failed and owed(segment) == [ONE]
-    monkeypatch.setenv("PROJECT_MOENGAGE_SECRET", MOENGAGE_SECRET)
+    monkeypatch.setenv("PROJECT_MOENGAGE_KEY", MOENGAGE_SECRET)
     assert segment.run(*CHAIN, day=TWO).green(SYNC) == [TWO] and owed(segment) == []
     assert group.moengage.members("c") == set(SEEN[TWO])
 
