@@ -414,7 +414,7 @@ MUTANTS = (
         "discretion.py",
         "        logging.getLogger(library).setLevel(logging.WARNING)\n",
         "        pass\n",
-        "canaries",
+        "notices",
     ),
     Mutant(
         "whoever was refused is asked again and again",

@@ -159,3 +159,25 @@ def test_what_is_told_to_stop_before_it_has_begun_stops_too() -> None:
     with pytest.raises(KeyboardInterrupt):
         attended(work, stop)
     assert len(times) >= 3
+
+
+def test_what_is_interrupted_before_it_has_begun_never_begins() -> None:
+    """Whoever is not waited for any more would send on while another run holds the account."""
+    interrupted, done = threading.Event(), []
+
+    def before_its_first_line(*_: object) -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+        interrupted.wait(20)
+        sys.settrace(None)
+
+    others = threading.gettrace()
+    threading.settrace(before_its_first_line)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            attended(lambda: done.append("begun"), lambda: None)
+    finally:
+        threading.settrace(others)  # type: ignore[arg-type]
+    [thread] = [one for one in threading.enumerate() if one.name == "attended"]
+    interrupted.set()
+    thread.join(20)
+    assert not thread.is_alive() and not done

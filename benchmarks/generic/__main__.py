@@ -1,10 +1,11 @@
 """
 A generic mutator over diff, ledger and delivery: cosmic-ray changes the code, the fast tests of the core judge it.
 
-    python -m benchmarks.generic [--sample N] [--seed S] [--only FILE]
+    python -m benchmarks.generic [--sample N] [--seed S] [--only FILE] [--covered FILE]
 
-The tests run once under coverage; then a mutant meets those that run its line, the quickest first, and after them
-the ones whose processes coverage can't see into. Of a kind of change there is at most one at a place.
+The tests run once under coverage; then a mutant meets those that run its line, first the ones that caught others
+and the quick ones, and at last those whose processes coverage can't see into. Of a kind of change there is at most
+one at a place.
 Leaves with status 1 when a mutant survives that `docs/mutants.md` doesn't list with its reason.
 """
 
@@ -16,6 +17,7 @@ import json
 import os
 import random
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -49,8 +51,8 @@ SLOW = 300.0
 SLOWER, START = 5.0, 30.0
 """Other tests hang when they take so many times as long as they did, and the seconds to start."""
 
-QUICK, FIRST = 0.2, 60
-"""Most mutants don't get past the sixty quickest tests of less than so many seconds."""
+FIRST = 2.0
+"""So many seconds of tests are played first, and twice as many each time after; most mutants don't get past them."""
 
 QUIETLY = ("-q", "--noconftest", "-m", "not slow")
 """Without conftest: Dagster, which it imports, has no part in the core."""
@@ -64,13 +66,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--only", default="", help="only files whose name holds this")
     parser.add_argument("--at-once", type=int, default=os.cpu_count() or 1, help="mutants tested at the same time")
+    parser.add_argument("--covered", type=Path, help="where it is kept which tests run which line; made when missing")
     chosen = parser.parse_args(arguments)
     chance = random.Random(chosen.seed)
     mutants = thinned(positions([file for file in FILES if chosen.only in file]), chance)
     drawn = changed(chance.sample(mutants, min(chosen.sample or len(mutants), len(mutants))))
     print(f"{len(drawn)} of {len(mutants)} mutants, seed {chosen.seed}", flush=True)
-    seen = covered()
-    caught = in_turn(drawn, lambda mutant, ask: caught_by(mutant, seen, ask), chosen.at_once)
+    with tempfile.TemporaryDirectory(prefix="mutants-") as folder:
+        whole = copied(Path(folder) / "whole")
+        seen = _kept(chosen.covered, whole)
+        caught = in_turn(drawn, lambda mutant, ask: caught_by(mutant, seen, whole, ask), chosen.at_once)
     survivors = [one for one, said in zip(drawn, caught, strict=True) if not said]
     unlisted = [one for one in survivors if shown(one) not in LISTED.read_text(encoding="utf-8")]
     print(f"{len(drawn) - len(survivors)} caught, {len(survivors)} survived, {len(unlisted)} of them not listed")
@@ -103,28 +108,50 @@ def thinned(mutants: Sequence[dict[str, Any]], chance: random.Random) -> list[di
     return [chance.choice(alike) for alike in kinds.values()]
 
 
-def covered() -> dict[str, Any]:
-    """What the tests run, by `covering.py`: ``seconds`` of each test, and ``lines`` of each file with their tests."""
+def _kept(file: Path | None, tree: Path) -> dict[str, Any]:
+    """Return what the tests run, from *file* where that is there."""
+    if file and file.exists():
+        seen: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+        return seen
+    seen = covered(tree)
+    if file:
+        file.write_text(json.dumps(seen), encoding="utf-8")
+    return seen
+
+
+def covered(tree: Path) -> dict[str, Any]:
+    """
+    What the tests of *tree* run, by `covering.py`: ``seconds`` of each, and ``lines`` of each file with their tests.
+
+    What is compiled meanwhile stays in the tree, so that its copies need not compile it.
+    """
     library = next((Path(environment((COVERAGE,))).parents[1] / "lib").glob("python*/site-packages"))
     with tempfile.TemporaryDirectory(prefix="covered-") as folder:
         settings, found = Path(folder) / "rc", Path(folder) / "found.json"
-        settings.write_text(f"[run]\ninclude = {PACKAGE}/*.py\ndata_file = {folder}/data\n", encoding="utf-8")
+        settings.write_text(
+            f"[run]\ninclude = {tree}/zeotap_pipelines/*.py\ndata_file = {folder}/data\n", encoding="utf-8"
+        )
         modules = [_module(name) for name in TESTS if name not in APART]
         command = [sys.executable, "-m", "coverage", "run", "-m", "pytest", "-p", "benchmarks.generic.covering"]
         variables = {**os.environ, "COVERAGE_RCFILE": str(settings), "COVERING": str(found)}
-        variables["PYTHONPATH"] = os.pathsep.join([str(ROOT), str(library)])
-        subprocess.run([*command, "-p", "no:cacheprovider", *QUIETLY, *modules], cwd=ROOT, env=variables, check=True)
+        variables |= {"PYTHONPATH": os.pathsep.join([str(tree), str(library)]), "PYTHONDONTWRITEBYTECODE": ""}
+        subprocess.run([*command, "-p", "no:cacheprovider", *QUIETLY, *modules], cwd=tree, env=variables, check=True)
         seen: dict[str, Any] = json.loads(found.read_text(encoding="utf-8"))
     return seen
 
 
-def caught_by(mutant: dict[str, Any], seen: dict[str, Any], ask: Ask) -> str:
-    """The test that catches *mutant*, or nothing."""
-    with tempfile.TemporaryDirectory(prefix="mutant-") as folder:
-        tree = copied(Path(folder) / "tree")
-        (tree / "zeotap_pipelines" / mutant["file"]).write_text(mutant["source"], encoding="utf-8")
+def caught_by(mutant: dict[str, Any], seen: dict[str, Any], whole: Path, ask: Ask) -> str:
+    """The test that catches *mutant*, or nothing; *whole* is a tree that nothing was changed in."""
+    with tempfile.TemporaryDirectory(prefix="mutant-", dir=whole.parent) as folder:
+        tree = Path(folder) / "tree"
+        shutil.copytree(whole, tree, copy_function=os.link)
+        changed_file = tree / "zeotap_pipelines" / mutant["file"]
+        changed_file.unlink()  # The other trees have the same file.
+        changed_file.write_text(mutant["source"], encoding="utf-8")
         each = (ask(tree, [*QUIETLY, *tests], seconds) for tests, seconds in _judges(mutant, seen) if tests)
         said = next(filter(None, each), "")
+    caught: dict[str, int] = seen.setdefault("caught", {})
+    caught[said] = caught.get(said, 0) + 1
     print(f"{'caught  ' if said else 'SURVIVED'} {shown(mutant)}{said and ': ' + said}", flush=True)
     return said
 
@@ -134,11 +161,17 @@ def _judges(mutant: dict[str, Any], seen: dict[str, Any]) -> Iterator[tuple[list
     lines = {int(line): tests for line, tests in seen["lines"].get(mutant["file"], {}).items()}
     # Of a statement of several lines the tracer may name the first only; a module's own lines belong to no test.
     of_it = next((lines[line] for line in range(mutant["line"], 0, -1) if line in lines), [])
-    took: dict[str, float] = seen["seconds"]
-    tests = sorted(of_it or {test for several in lines.values() for test in several}, key=lambda test: took[test])
-    quick = [test for test in tests if took[test] < QUICK][:FIRST]
-    for some in (quick, [test for test in tests if test not in set(quick)]):
-        yield some, START + SLOWER * sum(took[test] for test in some)
+    took, caught = seen["seconds"], dict(seen.get("caught", {}))
+    tests = list(of_it or {test for several in lines.values() for test in several})
+    tests.sort(key=lambda test: took[test] / (1 + caught.get(test.rpartition("::")[2], 0)))
+    some: list[str] = []
+    most = FIRST
+    for test in tests:
+        some.append(test)
+        if sum(took[one] for one in some) >= most:
+            yield some, START + SLOWER * sum(took[one] for one in some)
+            some, most = [], 2 * most
+    yield some, START + SLOWER * sum(took[one] for one in some)
     yield from (([_module(name)], SLOW) for name in APART)
 
 

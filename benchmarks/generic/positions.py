@@ -31,7 +31,10 @@ def mutants(path: str) -> Iterator[dict[str, object]]:
 def changed(mutant: dict[str, str]) -> str | None:
     """The source as *mutant* has it; None where only an annotation or a docstring changed, or it is no code."""
     source = Path(mutant["file"]).read_text(encoding="utf-8")
-    new: str | None = mutate_code(source, get_operator(mutant["operator"])(), mutant["occurrence"])
+    try:
+        new: str | None = mutate_code(source, get_operator(mutant["operator"])(), mutant["occurrence"])
+    except AttributeError:  # It can't replace an exception whose name has a dot.
+        return None
     return None if new is None or _meaning(new) in (_meaning(source), None) else new
 
 
