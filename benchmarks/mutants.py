@@ -740,6 +740,13 @@ MUTANTS = (
         "forget",
     ),
     Mutant(
+        "an event that comes back under another id is not recognised by fields that hold the id",
+        "come_back.py",
+        "    if holders:\n",
+        "    if False:\n",
+        "events",
+    ),
+    Mutant(
         "an event that was refused once is refused for ever",
         "fold.py",
         "WHEN refused THEN verb WHEN heard THEN NULL ELSE refused_verb",

@@ -16,7 +16,7 @@ from datetime import UTC, datetime, timedelta
 
 import duckdb
 
-from . import events, guards, operations, rendering, stamps
+from . import come_back, events, guards, operations, rendering, stamps
 from .comparison import Comparison, compare, several
 from .engines.duckdb import first_line, rows
 from .errors import FixDeclaration, RepairState
@@ -65,11 +65,11 @@ def _judge(compared: Comparison, state: State) -> Mapping[str, int]:
     [(null_keys,)] = rows(connection, "SELECT count(*) FROM judged WHERE key IS NULL")
     if null_keys:
         rows(connection, "DELETE FROM judged WHERE key IS NULL")
-    come_back = 0
+    returning = 0
     if sync.target.event:
         mapped = compared.standing.identity
         changed = mapped is not None and mapped != operations.identity_mapping(sync)
-        come_back = events.come_back(connection, sync.target, compared.partition, changed)
+        returning = come_back.count(compared, identity_changed=changed)
         events.carry_over(connection, sync.target, state)
     kept_for = protect(connection, sync) if several(sync) and Change.LEFT in sync.verbs else 0
     [(told, refused, unsent)] = rows(
@@ -86,7 +86,7 @@ def _judge(compared: Comparison, state: State) -> Mapping[str, int]:
         "refused_before": refused,
         "changed_unsent": unsent,
         "kept_for": kept_for,
-        "come_back": come_back,
+        "come_back": returning,
     }
 
 

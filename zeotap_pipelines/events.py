@@ -17,45 +17,12 @@ import duckdb
 from . import forgotten
 from .destinations.base import Target
 from .engines.duckdb import rows
-from .model import Partition
 from .naming import literal
 from .rendering import key
 from .state import State
 
 CLOSED = "('in', 'doubt', 'dropped')"
 """The states in which nobody asks for an event again."""
-
-
-def come_back(
-    connection: duckdb.DuckDBPyConnection, target: Target, partition: Partition, identity_changed: bool
-) -> int:
-    """
-    Return how many rows in ``judged`` seem to be events that were asked for from *partition* under another id.
-
-    An event that the audience no longer has, and a new one that is like it in all but
-    its id: a changed mapping, a column of another type, an edited source. After a
-    changed mapping every new row is suspect, since the id may be a part of the others.
-    """
-    [(fresh,)] = rows(connection, "SELECT count(*) FROM judged WHERE why = 'never told'")
-    asked = f"partition = {literal(partition.key)} AND state IN {CLOSED}"
-    if not fresh or rows(connection, f"SELECT count(*) FROM told WHERE {asked}") == [(0,)]:
-        return 0
-    told_key = key(target, target.identity, "name", "value")
-    rows(
-        connection,
-        f"""
-        CREATE TEMP TABLE gone AS
-        SELECT digest FROM told
-        WHERE {asked} AND {told_key} NOT IN (SELECT key FROM mapped WHERE key IS NOT NULL)
-        """,
-    )
-    alike = "true" if identity_changed else "digest IN (SELECT digest FROM gone)"
-    query = f"""
-        SELECT count(*) FROM judged
-        WHERE why = 'never told' AND {alike} AND (SELECT count(*) FROM gone) > 0
-    """
-    [(found,)] = rows(connection, query)
-    return int(found)
 
 
 def carry_over(connection: duckdb.DuckDBPyConnection, target: Target, state: State) -> None:

@@ -308,6 +308,28 @@ def test_events_that_come_back_under_other_ids_are_not_credited_twice(world: Wor
     assert world.deliver(["e2"]).complete, "and one that is gone is no other"
 
 
+ALSO_TOLD = {
+    "as a member of extra_data": {"extra_data.event_id": "event"},
+    "in capitals": {"extra_data.event_id": {"column": "event", "case": "upper"}},
+    "in a text": {"extra_data.note": {"template": "order {event}, by mail"}},
+    "in a JSON text": {"extra_data": {"template": '{"order": "{event}", "by": "mail"}'}},
+    "hashed": {"extra_data.event_id": {"column": "event", "hash": "sha256"}},
+}
+
+
+@pytest.mark.parametrize("told", ALSO_TOLD)
+def test_events_that_come_back_under_other_ids_are_recognised_though_the_service_is_told_the_id(
+    world: World, told: str
+) -> None:
+    mapping = {name: Field.of(origin) for name, origin in ALSO_TOLD[told].items()}
+    world.renamed(mapping={**plain(world).sync.mapping, **mapping})
+    world.deliver(["e1", "e2"])
+    for others in (["x1", "e2"], ["1x", "2x"]):
+        with pytest.raises(ApprovePlan, match=f"{len(set(others) - {'e2'})} events of 2026-11-01 would happen twice"):
+            world.deliver(others)
+    assert world.deliver(["e1", "e2", "x1"]).fates == {Fate.ACCEPTED: 1}, "one that is like another, beside it, is new"
+
+
 def test_a_changed_event_is_reported_and_not_sent(world: World) -> None:
     world.deliver(["e1", "e2"])
     world.take(["e1!2", "e2"], day(1))
