@@ -789,6 +789,13 @@ MUTANTS = (
         "events",
     ),
     Mutant(
+        "a refusal of before a row was in doubt outlives the decision to ask again",
+        "doubts.py",
+        "    rows(connection, forgive, [row])\n",
+        "",
+        "events",
+    ),
+    Mutant(
         "a credit that JSON can't say holds up all others",
         "destinations/crowdtwist_activities.py",
         "except (ValueError, RecursionError):  # Whatever it holds,",
