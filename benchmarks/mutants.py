@@ -719,6 +719,13 @@ MUTANTS = (
         "notices",
     ),
     Mutant(
+        "what a person stopped between two tries is gone on with",
+        "automation/going_on.py",
+        "    if run is not None and run.status is dg.DagsterRunStatus.CANCELED:",
+        "    if False:",
+        "going_on",
+    ),
+    Mutant(
         "a trial pins a one-time segment to its partition",
         "fold.py",
         'if kind == "begin" and plan in asked and not part]',
