@@ -726,6 +726,13 @@ MUTANTS = (
         "going_on",
     ),
     Mutant(
+        "an address that is mapped a second time keeps its spaces",
+        "rendering.py",
+        " or name in sync.target.aliases:",
+        ":",
+        "documents_crowdtwist",
+    ),
+    Mutant(
         "a trial pins a one-time segment to its partition",
         "fold.py",
         'if kind == "begin" and plan in asked and not part]',
