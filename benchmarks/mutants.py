@@ -580,15 +580,15 @@ MUTANTS = (
     Mutant(
         "still failing is told again",
         "notices.py",
-        "return Failing(failing.since, max(failing.partition, ended.partition)), None",
-        "return Failing(failing.since, max(failing.partition, ended.partition)), ended.why",
+        "return now, None if failing else says",
+        "return now, says",
         "notices",
     ),
     Mutant(
         "an older partition counts as recovered",
         "notices.py",
-        "or ended.delivered < failing.partition:",
-        "or False:",
+        "ended.green and max(ended.green) >= max(left)",
+        "ended.green",
         "notices",
     ),
     Mutant(

@@ -60,7 +60,7 @@ def turned(
     Return how the sync stands after a run, and the message if that is news.
 
     It has recovered when the partition that failed is green, or a newer one: keys of
-    partitions sort by time. Of a target of *event* kind a newer one says nothing of what
+    partitions sort by time. Of an *event* target a newer one says nothing of what
     an older one owes: each that failed must be green.
     """
     left = {*(failing.partitions if failing else ()), *(ended.asked if ended.failed else ())}
