@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
+import duckdb
+
 from . import fold
 from .engines.duckdb import rows
 from .errors import FixDeclaration
@@ -65,16 +67,38 @@ def decide(
             raise FixDeclaration(f"no row in doubt has the id {min(unknown)}: list them again")
         rows(connection, "BEGIN")
         for row, value, plan in chosen:
-            rows(connection, "UPDATE told SET state = ? WHERE rowid = ?", [becomes, row])
+            asked_by = _healed(connection, ledger, row) or plan
+            rows(connection, "UPDATE told SET state = ?, plan = ? WHERE rowid = ?", [becomes, asked_by, row])
             line = [_opaque(plan, value), decision.value, by, reason, now.isoformat()]
             rows(connection, "INSERT INTO decisions VALUES (?, ?, ?, ?, ?)", line)
             if decision is Decision.RESEND:
                 query = "INSERT INTO open_plans SELECT ?, 0, NULL WHERE ? NOT IN (SELECT plan FROM open_plans)"
-                rows(connection, query, [plan, plan])
+                rows(connection, query, [asked_by, asked_by])
         if chosen:
             fold.move(connection, f"decided: {decision.value}", now)
         rows(connection, "COMMIT")
     return len(chosen)
+
+
+def _healed(connection: duckdb.DuckDBPyConnection, ledger: Ledger, row: int) -> str | None:
+    """
+    Take back a refusal that is noted of a row in doubt, and return the plan that asked for it last, if it is kept.
+
+    Nobody asks for what is in doubt, so that the refusal came before: earlier versions kept it, and the plan that was
+    refused.
+    """
+    noted = "SELECT value, digest FROM told WHERE refused_verb IS NOT NULL AND rowid = ?"
+    if not (found := rows(connection, noted, [row])):
+        return None
+    forgive = "UPDATE told SET refused_verb = NULL, refused_digest = NULL, refused_partition = NULL WHERE rowid = ?"
+    rows(connection, forgive, [row])
+    begun = "SELECT plan FROM movements WHERE partition IS NOT NULL ORDER BY generation DESC"
+    for (plan,) in rows(connection, begun):
+        path = ledger.state.find_plan(plan)
+        query = "SELECT 1 FROM read_parquet(?) WHERE value = ? AND digest = ?"
+        if path and rows(connection, query, [str(path), *found[0]]):
+            return str(plan)
+    return None
 
 
 def _opaque(plan: str, value: str) -> str:

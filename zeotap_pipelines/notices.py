@@ -28,45 +28,57 @@ class Ended:
     """
     What the end of a run meant for a sync.
 
-    *delivered* is the newest partition that became green; where the sync *failed*,
-    *partition* is what was asked for and *why* the reason. Without partitions both
-    are "".
+    The partitions that were *asked* for, and those that became *green*; where the sync
+    *failed*, *why*. Without partitions the only one is "".
     """
 
     sync: str
     run: str
     at: datetime
     failed: bool
-    partition: str = ""
-    delivered: str | None = None
+    asked: frozenset[str]
+    green: frozenset[str] = frozenset()
     why: str = ""
 
 
 @dataclass(frozen=True)
 class Failing:
-    """A sync that fails: since when, and up to which partition."""
+    """
+    A sync that fails: since when, and which *partitions* are to be green until it has recovered.
+
+    Of a state target it is the newest of those that failed.
+    """
 
     since: str
-    partition: str
+    partitions: tuple[str, ...]
 
 
-def turned(failing: Failing | None, ended: Ended, ui: str | None = None) -> tuple[Failing | None, str | None]:
+def turned(
+    failing: Failing | None, ended: Ended, ui: str | None = None, *, event: bool = False
+) -> tuple[Failing | None, str | None]:
     """
     Return how the sync stands after a run, and the message if that is news.
 
     It has recovered when the partition that failed is green, or a newer one: keys of
-    partitions sort by time.
+    partitions sort by time. Of an *event* target a newer one says nothing of what
+    an older one owes: each that failed must be green.
     """
-    if ended.failed:
-        if failing is not None:
-            return Failing(failing.since, max(failing.partition, ended.partition)), None
-        return Failing(_minute(ended.at), ended.partition), (
-            f"Sync {ended.sync} is failing{_at(ended.partition)}: {ended.why}. {_run(ended.run, ui)}"
-        )
-    if failing is None or ended.delivered is None or ended.delivered < failing.partition:
-        return failing, None
+    left = {*(failing.partitions if failing else ()), *(ended.asked if ended.failed else ())}
+    if event:
+        left -= ended.green
+        if ended.green:
+            left.discard("")  # A run that named no partition.
+    elif left:
+        made_up_for = not ended.failed and ended.green and max(ended.green) >= max(left)
+        left = set() if made_up_for else {max(left)}
+    if left:
+        now = Failing(failing.since if failing else _minute(ended.at), tuple(sorted(left)))
+        says = f"Sync {ended.sync} is failing{_at(max(left))}: {ended.why}. {_run(ended.run, ui)}"
+        return now, None if failing else says
+    if failing is None:
+        return None, None
     return None, (
-        f"Sync {ended.sync} has recovered{_at(ended.delivered)}. It was failing since {failing.since}. "
+        f"Sync {ended.sync} has recovered{_at(max(ended.green))}. It was failing since {failing.since}. "
         f"{_run(ended.run, ui)}"
     )
 

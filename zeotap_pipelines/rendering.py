@@ -39,7 +39,7 @@ def mapped(sync: Sync, scan: str, types: Mapping[str, str]) -> str:
     fields = []
     for name, origin in sync.mapping.items():
         text = origin.canonical(types, sync.target.date_format)
-        if name in sync.target.identity:
+        if name in sync.target.identity or name in sync.target.aliases:
             # An identity of nothing but spaces is no identity.
             text = f"nullif({text if name in sync.target.exact else trimmed(text)}, '')"
         fields.append(f"{text} AS {field(name)}")

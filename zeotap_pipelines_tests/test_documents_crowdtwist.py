@@ -99,6 +99,15 @@ def test_every_default_field_arrives_as_the_service_takes_it(tmp_path: Path) -> 
     assert not world.sandbox.violations
 
 
+def test_spaces_around_an_address_are_no_part_of_it_wherever_it_is_mapped(tmp_path: Path) -> None:
+    world = World(tmp_path, profiles(email_address="mail"))
+    row = {"mail": [" ann@example.com "], "first": ["Ann"], "last": ["Lovelace"], "zip": ["10001"]}
+    assert world.deliver(Rows(row)).fates == {Fate.ACCEPTED: 1}, "a create"
+    assert world.deliver(Rows(row | {"last": ["King"]}), day(1)).fates == {Fate.ACCEPTED: 1}, "an update"
+    assert world.held["ann@example.com"]["last_name"] == "King" and len(world.held) == 1
+    assert world.deliver(Rows(row | {"mail": ["ann@example.com"], "last": ["King"]}), day(2)).asked == 0
+
+
 def test_a_city_abroad_arrives_with_its_country(tmp_path: Path) -> None:
     mapping = {"country_code": "country", "city_name": "city"}
     world = World(tmp_path, profiles(**mapping))

@@ -405,6 +405,23 @@ def test_a_rejected_credit_that_was_mended_and_then_in_doubt_is_asked_again_when
     assert given_to(world) == [("bad", 77)]
 
 
+def test_a_row_in_doubt_that_an_earlier_version_noted_as_rejected_too_is_asked_again_as_it_was_asked_last(
+    world: World,
+) -> None:
+    world.deliver(["bad"])
+    [noted] = world.told("plan, refused_verb, refused_digest, refused_partition")
+    mended(world, "77")
+    world.sandbox.faults.add(Fault(kind="reset_before", path=CREDIT))
+    assert world.carry_out().fates == {Fate.IN_DOUBT: 1}
+    world.sandbox.faults.clear()
+    with world.ledger.writing() as connection:
+        kept = "UPDATE told SET plan = ?, refused_verb = ?, refused_digest = ?, refused_partition = ?"
+        rows(connection, kept, list(noted))
+    assert settle(world, Decision.RESEND) == 1
+    assert world.deliver([], day(1)).fates == {Fate.ACCEPTED: 1}
+    assert given_to(world) == [("bad", 77)]
+
+
 def test_what_is_asked_again_of_a_credit_is_what_was_asked_last(world: World) -> None:
     """Rejected, edited at the source, rejected again; then the profile is there."""
     world.deliver(["bad"])

@@ -184,6 +184,34 @@ def test_a_run_that_a_person_stopped_before_its_step_is_not_requested_again(proj
     assert f"waits for a person: run {run.run_id[:8]} was stopped" in look(project, timedelta(days=9)).skip_message
 
 
+def test_a_run_that_a_person_stopped_in_the_wait_before_a_retry_is_not_gone_on_with(
+    project: Project, group: Sandbox
+) -> None:
+    project.seen({ONE: ["1", "2"]})
+    group.faults.add(Fault(kind="status", status=500, path="/members/2$", times=9))
+    attempts = project.attempt(day=ONE)
+    assert attempts.again().retried
+    run = project.instance.get_run_by_id(attempts.run_id)
+    assert run is not None
+    project.instance.report_run_canceled(run)  # Dagster tells the step nothing of it.
+    later = look(project, timedelta(days=9))
+    assert not later.run_requests and f"waits for a person: run {run.run_id[:8]} was stopped" in later.skip_message
+    group.faults.clear()
+    assert project.run(SYNC, day=ONE).green() == [ONE] and look(project).skip_message == "nothing is owed"
+
+
+def test_what_was_put_off_goes_on_though_a_person_stopped_the_run_later(project: Project, group: Sandbox) -> None:
+    """For the sake of another sync."""
+    project.seen({ONE: ["1", "2"]})
+    group.faults.add(Fault(kind="status", status=429, path="/members/", times=1, retry_after=3600))
+    attempts = project.attempt(day=ONE)
+    assert attempts.again().observed()
+    run = project.instance.get_run_by_id(attempts.run_id)
+    assert run is not None
+    project.instance.report_run_canceled(run)
+    assert [request.partition_key for request in look(project, timedelta(hours=2)).run_requests] == [ONE]
+
+
 def test_a_run_that_came_as_far_as_its_sync_is_followed_by_what_the_note_says(project: Project, group: Sandbox) -> None:
     project.seen({ONE: ["1"]})
     project.run(SNAPSHOT, DIFF, day=ONE)

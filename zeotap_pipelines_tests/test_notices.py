@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Collection
 from datetime import UTC, datetime
 
 import pytest
@@ -16,20 +17,22 @@ NOON = datetime(2026, 1, 3, 12, tzinfo=UTC)
 DAYS = st.sampled_from([f"2026-01-0{number}" for number in range(1, 6)])
 
 
-def failed(partition: str = "2026-01-03", run: str = "run-1") -> Ended:
-    return Ended("buyers", run, NOON, True, partition, None, "the audience's query fails (FixQuery)")
+def failed(*asked: str, run: str = "run-1", green: Collection[str] = ()) -> Ended:
+    asked = asked or ("2026-01-03",)
+    return Ended("buyers", run, NOON, True, frozenset(asked), frozenset(green), "the audience's query fails (FixQuery)")
 
 
 def delivered(partition: str | None = "2026-01-03", run: str = "run-2") -> Ended:
-    return Ended("buyers", run, NOON, False, partition or "", partition)
+    green = frozenset() if partition is None else frozenset({partition})
+    return Ended("buyers", run, NOON, False, frozenset({partition or ""}), green)
 
 
-def messages(*ends: Ended) -> list[str]:
+def messages(*ends: Ended, event: bool = False) -> list[str]:
     """The messages of a sync that stands well at first."""
     failing: Failing | None = None
     found = []
     for ended in ends:
-        failing, message = turned(failing, ended)
+        failing, message = turned(failing, ended, event=event)
         if message:
             found.append(message)
     return found
@@ -55,8 +58,22 @@ def test_an_older_partition_is_no_recovery_and_a_newer_one_is() -> None:
     assert len(messages(failed("2026-01-03"), failed("2026-01-04"), delivered("2026-01-03"))) == 1
 
 
+def test_of_events_a_newer_partition_is_no_recovery_of_an_older_one() -> None:
+    first, second = messages(failed("2026-01-03"), delivered("2026-01-04"), delivered("2026-01-03"), event=True)
+    assert "is failing at 2026-01-03" in first and "has recovered at 2026-01-03" in second
+    both = failed("2026-01-03"), failed("2026-01-04"), delivered("2026-01-04")
+    assert len(messages(*both, event=True)) == 1
+    assert len(messages(*both, delivered("2026-01-03"), event=True)) == 2
+
+
+def test_of_a_range_of_events_what_was_delivered_has_not_failed() -> None:
+    whole = failed("2026-01-01", "2026-01-02", "2026-01-03", green=["2026-01-01"])
+    assert len(messages(whole, delivered("2026-01-03"), event=True)) == 1
+    assert len(messages(whole, delivered("2026-01-03"), delivered("2026-01-02"), event=True)) == 2
+
+
 def test_without_partitions_any_delivery_is_a_recovery() -> None:
-    first, second = messages(failed(""), Ended("buyers", "run-2", NOON, False, "", ""))
+    first, second = messages(failed(""), delivered(""))
     assert first.startswith("Sync buyers is failing: ") and second.startswith("Sync buyers has recovered. ")
 
 
@@ -66,16 +83,17 @@ def test_a_run_is_linked_where_the_address_of_the_ui_is_known() -> None:
 
 
 @given(
+    st.booleans(),
     st.lists(
-        st.builds(failed, DAYS, st.text("ab", max_size=3)) | st.builds(delivered, DAYS | st.none(), st.just("run"))
-    )
+        st.builds(failed, DAYS, DAYS, green=st.sets(DAYS)) | st.builds(delivered, DAYS | st.none(), st.just("run"))
+    ),
 )
-def test_messages_take_turns_and_the_last_one_is_how_it_stands(ends: list[Ended]) -> None:
+def test_messages_take_turns_and_the_last_one_is_how_it_stands(event: bool, ends: list[Ended]) -> None:
     failing: Failing | None = None
     told = False
     for ended in ends:
         before = failing
-        failing, message = turned(failing, ended)
+        failing, message = turned(failing, ended, event=event)
         assert bool(message) is ((before is None) is not (failing is None))
         if message:
             assert ("is failing" in message) is not told

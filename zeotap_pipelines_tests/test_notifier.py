@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,11 +12,14 @@ import pytest
 
 from zeotap_pipelines.automation.notifier import FAILURES, RUNS
 from zeotap_pipelines.sandbox import Fault, Sandbox
+from zeotap_pipelines_tests import test_commands
 from zeotap_pipelines_tests.project import DAYS, DIFF, GROUP_SYNC, SNAPSHOT, Project
 from zeotap_pipelines_tests.webhook import Webhook, webhook
 
 ONE, TWO, THREE, *_ = DAYS
 NOTIFIER = "type: zeotap_pipelines.Notifier\nattributes:\n  name: team\n  webhook: PROJECT_WEBHOOK\n"
+credits = test_commands.credits
+CREDIT_CHAIN = test_commands.CREDIT_CHAIN
 REMOVED = ("select distinct", "select distinct nothing,")
 
 
@@ -234,6 +238,42 @@ def test_however_much_succeeded_since_a_new_notifier_tells_what_fails_now_and_wh
     broken(project, THREE)
     assert Notifier(project).tick() == "1 messages sent"
     assert f"is failing at {THREE}" in hook.taken[0]
+
+
+def test_of_credits_a_day_that_failed_is_made_up_for_by_no_other(
+    credits: Project, hook: Webhook, group: Sandbox
+) -> None:
+    """Also of a range, and for a notifier that is new."""
+    credits.declare("team", f"{NOTIFIER}  syncs: [people_to_credits]\n")
+    credits.change("people", ("select distinct person", "select distinct person, day"))
+    credits.change("people_to_credits", ("visit of {person}", "visit of {person} on {day}"))
+    credits.seen({day: ["2"] for day in (ONE, TWO, THREE)})
+    notifier = Notifier(credits)
+    notifier.tick()
+    assert credits.run(CREDIT_CHAIN[0], days=(TWO, THREE)).succeeded
+    assert credits.run(*CREDIT_CHAIN[1:], days=(ONE, THREE)).failed
+    assert notifier.tick() == "1 messages sent" and f"is failing at {THREE}" in hook.taken[0]
+    assert credits.run(*CREDIT_CHAIN, day=THREE).succeeded
+    assert credits.run(*CREDIT_CHAIN, day=ONE).succeeded
+    assert notifier.tick() == "nothing changed"
+    new = Notifier(credits)
+    assert new.tick() == "1 messages sent" and f"is failing at {TWO}" in hook.taken[1]
+    assert credits.run(*CREDIT_CHAIN, day=TWO).succeeded
+    for one in (notifier, new):
+        assert one.tick() == "1 messages sent" and f"has recovered at {TWO}" in hook.taken[-1]
+    assert Notifier(credits).tick() == "nothing changed"
+
+
+def test_a_cursor_of_an_earlier_version_is_read(project: Project, notifier: Notifier, hook: Webhook) -> None:
+    broken(project, TWO)
+    notifier.tick()
+    kept = json.loads(notifier.cursor or "")
+    kept["failing"] = {"people_to_group": {"since": "2026-01-03 12:00 UTC", "partition": TWO}}
+    notifier.cursor = json.dumps(kept)
+    assert notifier.tick() == "nothing changed"
+    assert project.run(day=TWO).succeeded
+    notifier.tick()
+    assert "has recovered" in hook.taken[1] and "2026-01-03 12:00 UTC" in hook.taken[1]
 
 
 def test_a_dry_run_or_a_trial_that_fails_changes_nothing(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import threading
@@ -17,6 +18,7 @@ from zeotap_pipelines.sandbox import Fault, Sandbox
 from zeotap_pipelines.state import State
 from zeotap_pipelines_tests import test_commands
 from zeotap_pipelines_tests.project import CHAIN, DAYS, DIFF, SNAPSHOT, SYNC, Project, asked, members
+from zeotap_pipelines_tests.test_going_on import look
 
 ONE, TWO, THREE, FOUR, FIVE, *_ = DAYS
 SEEN = {ONE: ["1"], TWO: ["1", "2"], THREE: ["1", "2", "3"], FOUR: ["2", "3"], FIVE: ["2", "3", "4"]}
@@ -160,3 +162,15 @@ def test_what_is_rejected_of_any_day_of_a_range_fails_its_check(visits: Project,
     assert run.green(TO_SYNC) == [ONE, TWO, THREE]
     check = run.checks(TO_SYNC)["everything_accepted"]
     assert not check.passed and check.metadata["rows"].value == 1
+
+
+def test_of_credits_a_run_that_a_person_stopped_holds_up_its_own_partitions_only(credits: Project) -> None:
+    job = credits.load().resolve_implicit_global_asset_job_def()
+    span = {"dagster/asset_partition_range_start": TWO, "dagster/asset_partition_range_end": THREE}
+    run = credits.instance.create_run_for_job(job, tags=span, status=dg.DagsterRunStatus.STARTED)
+    owed = {key: {"end": f"2026-01-0{number}T00:00:00+00:00"} for number, key in enumerate([ONE, TWO, THREE], 2)}
+    place = credits.root / "state" / "owed" / "people_to_credits.json"
+    place.parent.mkdir(parents=True)
+    place.write_text(json.dumps({"partitions": owed, "run": run.run_id, "why": debts.CUT_OFF, "until": None}))
+    credits.instance.report_run_canceled(run)
+    assert [request.partition_key for request in look(credits).run_requests] == [ONE]

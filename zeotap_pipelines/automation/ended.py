@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, Literal
 
@@ -26,12 +27,15 @@ TOLD = {
 PARTITION, LAST_OF_RANGE = "dagster/partition", "dagster/asset_partition_range_end"
 
 
-def failing_since(instance: dg.DagsterInstance, since: float, *, limit: int) -> tuple[int, list[Ended]]:
+def failing_since(
+    instance: dg.DagsterInstance, since: float, *, limit: int, events: Collection[str]
+) -> tuple[int, list[Ended]]:
     """
     Return the place in the log of the newest run that ended, and the failures up to it that nothing made up for.
 
     The newest *limit* runs that failed after *since*, in seconds since 1970, are looked at: however many
-    others succeeded, what became of a sync that failed is told by what is green since.
+    others succeeded, what became of a sync that failed is told by what is green since. *events* are the
+    syncs whose every partition counts.
     """
     ends = [instance.fetch_run_status_changes(kind, limit=1).records for kind in ENDS]
     last = max((record.storage_id for records in ends for record in records), default=0)
@@ -40,19 +44,24 @@ def failing_since(instance: dg.DagsterInstance, since: float, *, limit: int) -> 
     )
     records = instance.fetch_run_status_changes(failed, limit=limit).records
     return last, [
-        ended
+        left
         for record in reversed(records)
         for ended in _of(instance, record.event_log_entry.run_id, datetime.fromtimestamp(record.timestamp, UTC))
-        if ended.failed and not _made_up_for(instance, ended, record.storage_id)
+        if ended.failed and (left := _left(instance, ended, record.storage_id, event=ended.sync in events))
     ]
 
 
-def _made_up_for(instance: dg.DagsterInstance, failure: Ended, place: int) -> bool:
-    """Return whether, after *place* in the log, what failed became green, or something newer."""
+def _left(instance: dg.DagsterInstance, failure: Ended, place: int, *, event: bool) -> Ended | None:
+    """Return *failure* without what became green after *place* in the log; None where that made up for it."""
     key = dg.AssetKey(["syncs", failure.sync])
-    if failure.partition:
-        return max(instance.get_materialized_partitions(key, after_cursor=place), default="") >= failure.partition
-    return bool(instance.fetch_materializations(dg.AssetRecordsFilter(key, after_storage_id=place), limit=1).records)
+    if failure.asked == {""}:
+        since = instance.fetch_materializations(dg.AssetRecordsFilter(key, after_storage_id=place), limit=1).records
+        return None if since else failure
+    green = instance.get_materialized_partitions(key, after_cursor=place)
+    if event:
+        failure = replace(failure, green=failure.green | green)
+        return failure if failure.asked - failure.green else None
+    return None if max(green, default="") >= max(failure.asked) else failure
 
 
 def ended_since(instance: dg.DagsterInstance, after: int, *, limit: int) -> Iterator[tuple[int, list[Ended]]]:
@@ -78,12 +87,14 @@ def _of(instance: dg.DagsterInstance, run_id: str, at: datetime) -> Iterator[End
         return
     events = [entry.dagster_event for entry in instance.all_logs(run_id, of_type=TOLD) if entry.dagster_event]
     asked_for = run.tags.get(LAST_OF_RANGE) or run.tags.get(PARTITION) or ""
-    planned = {event.asset_key for event in events if event.is_asset_materialization_planned}
-    for sync in sorted(key.path[-1] for key in planned if key is not None and key.path[0] == "syncs"):
+    planned = [event for event in events if event.is_asset_materialization_planned]
+    keys = {event.asset_key for event in planned}
+    for sync in sorted(key.path[-1] for key in keys if key is not None and key.path[0] == "syncs"):
         if _tried_out(run, sync):
             continue
         key = dg.AssetKey(["syncs", sync])
-        green = [event.partition or "" for event in events if event.is_step_materialization and event.asset_key == key]
+        green = {event.partition or "" for event in events if event.is_step_materialization and event.asset_key == key}
+        asked = {partition for event in planned if event.asset_key == key for partition in _partitions(event)}
         failures = {event.step_key: event for event in events if event.is_step_failure}
         done = any(event.is_step_success and event.step_key == f"syncs__{sync}" for event in events)
         # A step that ended well without a green partition: what is left is asked later, and nothing has failed.
@@ -93,10 +104,17 @@ def _of(instance: dg.DagsterInstance, run_id: str, at: datetime) -> Iterator[End
             run_id,
             at,
             failed,
-            partition=asked_for,
-            delivered=max(green, default=None),
+            asked=frozenset(asked or {asked_for}),
+            green=frozenset(green),
             why=_why(sync, failures, events) if failed else "",
         )
+
+
+def _partitions(planned: dg.DagsterEvent) -> Iterable[str]:
+    """Return the partitions that a run was to materialize, as far as Dagster says."""
+    if planned.partitions_subset is not None:
+        return planned.partitions_subset.get_partition_keys()
+    return [planned.partition] if planned.partition else []
 
 
 def _tried_out(run: dg.DagsterRun, sync: str) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -13,7 +14,7 @@ from .. import sync as core
 from ..assets import state
 from ..clock import SYSTEM, Clock
 from ..components.declaration import refer
-from ..debts import DOUBLINGS, Owing, in_doubt, load, patience
+from ..debts import CUT_OFF, DOUBLINGS, Owing, in_doubt, load, patience
 from ..errors import ZeotapError
 
 if TYPE_CHECKING:
@@ -76,6 +77,8 @@ def _next(
     run = instance.get_run_by_id(note.run)
     if run is not None and not run.is_finished:
         return f"is under way in run {note.run[:8]}"
+    if run is not None and run.status is dg.DagsterRunStatus.CANCELED:
+        note = _stopped(note, run)
     if why := note.reason_to_wait(now):
         return why
     audience = refer(sync, "audience", declared.audiences)
@@ -88,6 +91,25 @@ def _next(
     key = f"{sync.name}:{note.name}"
     asked = instance.get_run_records(dg.RunsFilter(tags={OWED: key}), limit=DOUBLINGS + 1)
     return _in_vain(asked, now) or _request(audience, sync, note, key, asked)
+
+
+def _stopped(note: Owing, run: dg.DagsterRun) -> Owing:
+    """
+    Return *note* after somebody stopped the *run* that wrote it: what that was to deliver waits for a person.
+
+    A run that is stopped in the wait before a retry, or killed, doesn't come to note it. What
+    it had put off before is no part of what was stopped.
+    """
+    if note.why != CUT_OFF and note.counted != run.run_id:
+        return note
+    one = run.tags.get("dagster/partition")
+    first, last = (run.tags.get(f"dagster/asset_partition_range_{end}", one) for end in ("start", "end"))
+    why = f"run {run.run_id[:8]} was stopped"
+    owed = {
+        key: replace(due, person=due.person or why) if not (first and last) or first <= key <= last else due
+        for key, due in note.partitions.items()
+    }
+    return replace(note, partitions=owed)
 
 
 def _in_vain(asked: Sequence[dg.RunRecord], now: datetime) -> str | None:

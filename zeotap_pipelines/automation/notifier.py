@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import os
 import time
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Self
 
@@ -48,7 +49,11 @@ class Cursor:
         """Return the cursor that was kept; None where there is none, or somebody wrote something else by hand."""
         try:
             kept = json.loads(text or "")
-            failing = {sync: Failing(**one) for sync, one in kept["failing"].items()}
+            # Earlier versions kept one partition.
+            failing = {
+                sync: Failing(one["since"], tuple(one.get("partitions") or [one["partition"]]))
+                for sync, one in kept["failing"].items()
+            }
             return cls(int(kept["after"]), failing, list(kept["unsent"]))
         except (ValueError, TypeError, LookupError, AttributeError):
             return None
@@ -58,8 +63,12 @@ class Cursor:
         return json.dumps(asdict(self))
 
 
-def notifier_sensor(declared: Notifier, syncs: frozenset[str]) -> dg.SensorDefinition:
-    """Return the sensor that tells the webhook of *declared* when one of *syncs* begins to fail or has recovered."""
+def notifier_sensor(declared: Notifier, syncs: Mapping[str, bool]) -> dg.SensorDefinition:
+    """
+    Return the sensor that tells the webhook of *declared* when one of *syncs* begins to fail or has recovered.
+
+    Of each of the *syncs* it is said whether it sends events.
+    """
 
     @dg.sensor(
         name=f"{declared.name}_notifier",
@@ -82,28 +91,29 @@ def notifier_sensor(declared: Notifier, syncs: frozenset[str]) -> dg.SensorDefin
     return notify
 
 
-def _first(instance: dg.DagsterInstance, syncs: frozenset[str], ui: str | None) -> Cursor:
+def _first(instance: dg.DagsterInstance, syncs: Mapping[str, bool], ui: str | None) -> Cursor:
     """Return the cursor of a notifier that was just turned on: it tells which syncs fail now, and no history."""
-    last, failures = failing_since(instance, time.time() - FIRST_LOOK, limit=FAILURES)
+    events = {sync for sync, event in syncs.items() if event}
+    last, failures = failing_since(instance, time.time() - FIRST_LOOK, limit=FAILURES, events=events)
     cursor = Cursor(last)
     for ended in failures:
-        if ended.sync in syncs and (message := _turn(cursor, ended, ui)):
+        if ended.sync in syncs and (message := _turn(cursor, ended, ui, event=syncs[ended.sync])):
             cursor.unsent.append(message)
     return cursor
 
 
-def _read(instance: dg.DagsterInstance, cursor: Cursor, syncs: frozenset[str], ui: str | None) -> None:
+def _read(instance: dg.DagsterInstance, cursor: Cursor, syncs: Mapping[str, bool], ui: str | None) -> None:
     """Read on in the log, and add to what is to be sent."""
     cursor.failing = {sync: failing for sync, failing in cursor.failing.items() if sync in syncs}
     for place, ends in ended_since(instance, cursor.after, limit=RUNS):
         for ended in ends:
-            if ended.sync in syncs and (message := _turn(cursor, ended, ui)):
+            if ended.sync in syncs and (message := _turn(cursor, ended, ui, event=syncs[ended.sync])):
                 cursor.unsent.append(message)
         cursor.after = place
 
 
-def _turn(cursor: Cursor, ended: Ended, ui: str | None) -> str | None:
-    failing, message = turned(cursor.failing.get(ended.sync), ended, ui)
+def _turn(cursor: Cursor, ended: Ended, ui: str | None, *, event: bool) -> str | None:
+    failing, message = turned(cursor.failing.get(ended.sync), ended, ui, event=event)
     if failing is None:
         cursor.failing.pop(ended.sync, None)
     else:

@@ -50,4 +50,5 @@ class Notifier(Declaration):
         known = catalog(context, Sync)  # type: ignore[type-abstract]
         for place, name in enumerate(self.syncs):
             refer_to(self, ("syncs", place), "sync", name, known)
-        return dg.Definitions(sensors=[notifier_sensor(self, frozenset(self.syncs or known))])
+        syncs = {name: known[name].target_type.event for name in self.syncs or known}
+        return dg.Definitions(sensors=[notifier_sensor(self, syncs)])

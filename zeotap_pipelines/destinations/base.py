@@ -136,6 +136,9 @@ class Target(ABC):
     exact: ClassVar[frozenset[str]] = frozenset()
     """The identity fields that are compared byte for byte; all others are trimmed."""
 
+    aliases: ClassVar[frozenset[str]] = frozenset()
+    """Fields besides the identity that the service takes for the same thing: trimmed as it is."""
+
     numbers: ClassVar[frozenset[str]] = frozenset()
     """The identity fields that are whole numbers to the service: 0100, +100 and 100 are one."""
 

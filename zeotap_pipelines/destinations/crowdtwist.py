@@ -200,6 +200,11 @@ class UserProfile(Target):
         """A CrowdTwist id is a number."""
         return frozenset({"user_id"}) if self.id_type == "id" else frozenset()
 
+    @cached_property
+    def aliases(self) -> frozenset[str]:  # type: ignore[override]
+        """The field of the profile that holds what user_id is."""
+        return frozenset(filter(None, [ID_TYPES[self.id_type]]))
+
     def check(self, mode: Mode, fields: Collection[str]) -> None:
         """Refuse to create users by CrowdTwist ids, which only CrowdTwist chooses."""
         if self.id_type == "id" and mode is Mode.INSERT:
