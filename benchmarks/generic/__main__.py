@@ -22,6 +22,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +51,9 @@ SLOW = 300.0
 
 SLOWER, START = 5.0, 30.0
 """Other tests hang when they take so many times as long as they did, and the seconds to start."""
+
+CASES = 3
+"""Of tests that differ in their parameters alone so many are played: one of each law first, then another."""
 
 FIRST = 2.0
 """So many seconds of tests are played first, and twice as many each time after; most mutants don't get past them."""
@@ -151,7 +155,7 @@ def caught_by(mutant: dict[str, Any], seen: dict[str, Any], whole: Path, ask: As
         each = (ask(tree, [*QUIETLY, *tests], seconds) for tests, seconds in _judges(mutant, seen) if tests)
         said = next(filter(None, each), "")
     caught: dict[str, int] = seen.setdefault("caught", {})
-    caught[said] = caught.get(said, 0) + 1
+    caught[_law(said)] = caught.get(_law(said), 0) + 1
     print(f"{'caught  ' if said else 'SURVIVED'} {shown(mutant)}{said and ': ' + said}", flush=True)
     return said
 
@@ -162,17 +166,25 @@ def _judges(mutant: dict[str, Any], seen: dict[str, Any]) -> Iterator[tuple[list
     # Of a statement of several lines the tracer may name the first only; a module's own lines belong to no test.
     of_it = next((lines[line] for line in range(mutant["line"], 0, -1) if line in lines), [])
     took, caught = seen["seconds"], dict(seen.get("caught", {}))
-    tests = list(of_it or {test for several in lines.values() for test in several})
-    tests.sort(key=lambda test: took[test] / (1 + caught.get(test.rpartition("::")[2], 0)))
+    laws: dict[str, list[str]] = {}
+    for test in sorted(of_it or {test for several in lines.values() for test in several}, key=lambda test: took[test]):
+        laws.setdefault(_law(test), []).append(test)
+    order = sorted(laws, key=lambda law: took[laws[law][0]] / (1 + caught.get(law, 0)))
+    turns = zip_longest(*(laws[law][:CASES] for law in order))
     some: list[str] = []
     most = FIRST
-    for test in tests:
+    for test in (one for turn in turns for one in turn if one):
         some.append(test)
         if sum(took[one] for one in some) >= most:
             yield some, START + SLOWER * sum(took[one] for one in some)
             some, most = [], 2 * most
     yield some, START + SLOWER * sum(took[one] for one in some)
     yield from (([_module(name)], SLOW) for name in APART)
+
+
+def _law(test: str) -> str:
+    """The name of *test* without its parameters."""
+    return test.rpartition("::")[2].partition("[")[0]
 
 
 def _module(name: str) -> str:
