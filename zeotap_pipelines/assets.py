@@ -103,7 +103,7 @@ def diff_asset(
         owners=declared.owners or audience.owners or None,
         tags=tags(definition),
         metadata={"target": str(definition.address), "declared": declared.place(), **lineage.of_diff(definition)},
-        deps=[dg.AssetKey(["snapshots", audience.name])],
+        deps=[dg.AssetKey(["snapshots", name]) for name in needed(definition)],
         kinds={"duckdb", "diff"},
         description=observability.describe_sync(definition, "Says what would be sent of", declared.description),
         automation_condition=following(audience, declared),
@@ -140,6 +140,12 @@ def diff_asset(
                 context.log_event(of_partition(context, result, newest.partition))
 
     return diff
+
+
+def needed(definition: "core.Sync") -> list[str]:
+    """Return the audiences whose snapshots a plan is made of: its own, and that of the sync's opposite."""
+    both = [definition.audience, *([definition.opposite.audience] if definition.opposite else [])]
+    return list(dict.fromkeys(audience.name for audience in both))
 
 
 def tags(definition: "core.Sync") -> dict[str, str]:

@@ -16,6 +16,7 @@ from dagster._core.definitions.asset_checks.asset_check_evaluation import AssetC
 from dagster._core.definitions.decorators.op_decorator import DecoratedOpFunction
 
 AFTER = {"upstream": dg.In(dg.Nothing)}
+AFTER_BOTH = {**AFTER, "opposing": dg.In(dg.Nothing)}
 RESULT = dg.Out(dg.Nothing)
 MAYBE = dg.Out(dg.Nothing, is_required=False)
 
@@ -33,20 +34,21 @@ def asset(
     """
     Return a decorator that makes the asset *spec* of a function of context, and *config* where it is given.
 
-    The asset has one upstream asset at most and is materialized over a range in a
+    The asset has two upstream assets at most and is materialized over a range in a
     single run. Unless *required*, a run may end well without materializing it.
     """
 
     def made(function: Callable[..., Any]) -> dg.AssetsDefinition:
         name = spec.key.to_python_identifier()
         upstream = [dep.asset_key for dep in spec.deps]
+        after = {0: {}, 1: AFTER, 2: AFTER_BOTH}[len(upstream)]
         result = RESULT if required else MAYBE
         outputs = {f"{name}_{check.name}": check for check in checks}
         node = dg.OpDefinition(
             compute_fn=DecoratedOpFunction(function),
             name=name,
             description=spec.description,
-            ins=AFTER if upstream else {},
+            ins=after,
             outs={"result": result, **dict.fromkeys(outputs, MAYBE)},
             config_schema=_schema(config) if config else None,
             required_resource_keys={resource} if resource else set(),
@@ -55,7 +57,7 @@ def asset(
         )
         return dg.AssetsDefinition(
             node_def=node,
-            keys_by_input_name={"upstream": upstream[0]} if upstream else {},
+            keys_by_input_name=dict(zip(after, upstream, strict=True)),
             keys_by_output_name={"result": spec.key},
             specs=[spec],
             check_specs_by_output_name=outputs,

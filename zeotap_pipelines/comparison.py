@@ -35,18 +35,29 @@ SELECT CAST(NULL AS BIGINT) AS src, CAST(NULL AS BIGINT) AS told_row, count(*) A
 
 @dataclass(frozen=True)
 class Comparison:
-    """A sync's snapshot for a partition beside the ledger that stands as *standing*, in an open connection."""
+    """
+    A sync's snapshot for a partition beside the ledger that stands as *standing*, in an open connection.
+
+    *opposing* is the snapshot of the sync's opposite, where it has one.
+    """
 
     connection: duckdb.DuckDBPyConnection
     sync: Sync
     partition: Partition
     snapshot: Snapshot
     standing: Standing
+    opposing: Snapshot | None = None
 
     @property
     def scan(self) -> str:
         """The SQL of the snapshot's rows."""
-        return f"read_parquet({literal(str(self.snapshot.path))}, file_row_number = true)"
+        return self.snapshot.scan
+
+    def refuse_another(self) -> None:
+        """Raise MakePlanAgain where a snapshot was taken anew since it was read."""
+        for one in (self.snapshot, self.opposing):
+            if one is not None:
+                one.refuse_another()
 
     def picked(self, table: str) -> str:
         """Return the SQL of the snapshot's rows whose number is in ``src`` of *table*, before anything is rendered."""
@@ -62,7 +73,8 @@ def compare(compared: Comparison, *, in_step: bool = False) -> None:
     """
     Make ``judged``: every key on either side that something is to be said of, with why and by which verb.
 
-    Where both sides are known to be *in_step*, nobody is looked at.
+    Where both sides are known to be *in_step*, nobody is looked at. Nor is who is in
+    ``opposed``, a table of keys that is there where the sync has an opposite.
 
     ``looked`` are the snapshot's rows that were looked at whole, ``suspects`` the
     keys among them whose rows are unfit or more than one, ``mapped`` a view of all rows.
@@ -109,6 +121,7 @@ def _met(sync: Sync, standing: Standing) -> str:
     # What can be said of a told row by itself is said before the join, which keeps every one of them in memory.
     same, gone = _reasons(sync, standing, "true")
     different, _ = _reasons(sync, standing, "false")
+    unopposed = " ANTI JOIN opposed USING (key)" if sync.opposite else ""
     return f"""
         CREATE TEMP TABLE met AS
         WITH held AS (
@@ -117,7 +130,7 @@ def _met(sync: Sync, standing: Standing) -> str:
                 {gone} IS NOT NULL AS owed_if_gone
             FROM told AS l
         ), wanted AS (
-            SELECT src, key, stamp, unfit IS NOT NULL AS unfit FROM mapped
+            SELECT src, key, stamp, unfit IS NOT NULL AS unfit FROM mapped{unopposed}
         ), paired AS (
             SELECT w.src, l.told_row,
                 CASE WHEN l.told_row IS NULL THEN true WHEN w.src IS NULL THEN l.owed_if_gone

@@ -19,7 +19,7 @@ from .components import documents
 from .components.audience import Audience
 from .components.connection import ConnectionDeclaration
 from .components.declaration import Declaration, DeclarationError, catalog, refer
-from .components.sync import Sync
+from .components.sync import Sync, opposites
 from .destinations.base import Connection
 from .errors import FixDeclaration
 from .model import Address
@@ -71,12 +71,18 @@ class Declared:
         return self._all(Sync)  # type: ignore[type-abstract]
 
     @cached_property
+    def opposites(self) -> dict[str, Sync]:
+        """By its name, for each sync that shares its target, the one that does the opposite there, as declared."""
+        return opposites(self.tree.load_context)
+
+    @cached_property
     def syncs(self) -> dict[str, core.Sync]:
         """The syncs by name."""
-        return {
-            name: one.definition(refer(one, "audience", self.audiences), refer(one, "connection", self.connections))
-            for name, one in self.declarations.items()
-        }
+        made = [
+            one.definition(refer(one, "audience", self.audiences), refer(one, "connection", self.connections))
+            for one in self.declarations.values()
+        ]
+        return {sync.name: sync for sync in core.paired(made)}
 
     def sync(self, name: str) -> core.Sync:
         """Return the sync called *name*."""

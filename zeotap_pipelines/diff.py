@@ -16,7 +16,7 @@ from datetime import UTC, datetime, timedelta
 
 import duckdb
 
-from . import come_back, events, guards, operations, rendering, stamps
+from . import come_back, events, guards, operations, opposed, rendering, stamps
 from .comparison import Comparison, compare, several
 from .engines.duckdb import first_line, rows
 from .errors import FixDeclaration, RepairState
@@ -35,22 +35,25 @@ def make_plan(sync: Sync, partition: Partition, snapshot: Snapshot, state: State
     Compute what *sync* owes its target for *partition*, and save it as a plan.
 
     Raises FixDeclaration when the mapping names a column that the snapshot lacks,
-    MakePlanAgain when another one took its place meanwhile.
+    MakePlanAgain when another one took its place meanwhile, or its opposite's is missing.
     """
+    opposing = opposed.opposing(sync, partition, state)
     ledger = Ledger(state, sync.target, sync.address)
     with ledger.reading() as connection:
         standing = ledger.standing(connection)
         if sync.reassert_after_hours is not None:
             old = (now - timedelta(hours=sync.reassert_after_hours)).isoformat()
             standing = replace(standing, reassert_before=max(old, standing.reassert_before or old))
-        compared = Comparison(connection, sync, partition, snapshot, standing)
+        compared = Comparison(connection, sync, partition, snapshot, standing, opposing)
         try:
             told_by = delivered(compared, state)
+            in_both = opposed.find(compared) if opposing and told_by is None else 0
             compare(compared, in_step=told_by is not None)
             stamps.note(connection, ledger.stamps_file)
-            plan = _write(compared, state, _judge(compared, state), told_by, now)
+            counted = {**_judge(compared, state), "opposed": in_both}
+            plan = _write(compared, state, counted, told_by, now)
         except duckdb.Error as error:
-            snapshot.refuse_another()
+            compared.refuse_another()
             raise FixDeclaration(f"sync {sync.name}: the mapping can't be computed: {first_line(error)}") from error
     judged = guards.judge(plan, sync, snapshot_taken_at=snapshot.taken_at, now=now)
     plan = replace(plan, verdicts=judged)
@@ -107,13 +110,15 @@ def _write(compared: Comparison, state: State, counted: Mapping[str, int], told_
             counts[name] = counts.get(name, 0) + count
         why[reason] = why.get(reason, 0) + count
     identity = operations.identity_mapping(sync)
-    replacement = bool(standing.identity and standing.identity != identity and counts.get(Verb.REMOVE))
+    known = {identity, operations.identity_mapping(sync.opposite)} if sync.opposite else {identity}
+    replacement = bool(standing.identity and standing.identity not in known and counts.get(Verb.REMOVE))
     parts = (sync.address, partition.key, partition.end.isoformat(), standing.generation, number, fingerprint)
-    text = "\n".join(str(part) for part in (*parts, replacement, snapshot.digest, sync.declared))
-    set_aside, repeated = operations.set_aside(connection, counted["null_keys"])
+    made_of = (snapshot.digest, sync.declared, *([compared.opposing.digest] if compared.opposing else []))
+    text = "\n".join(str(part) for part in (*parts, replacement, *made_of))
+    set_aside, repeated = operations.set_aside(compared, counted["null_keys"], counted["opposed"])
     audience = snapshot.rows - sum(set_aside.values()) - repeated
     if told_by is not None:
-        counted = {**counted, "null_keys": told_by.null_keys}
+        counted = {**counted, "null_keys": told_by.null_keys, "opposed": told_by.opposed}
         set_aside, audience = dict(told_by.set_aside), told_by.audience
     plan = Plan(
         id=hashlib.sha256(text.encode()).hexdigest()[:16],
@@ -136,6 +141,7 @@ def _write(compared: Comparison, state: State, counted: Mapping[str, int], told_
         declared=sync.declared,
         replacement=replacement,
         made_at=now.isoformat(),
+        opposing=compared.opposing.digest if compared.opposing else "",
         **counted,  # type: ignore[arg-type]
     )
     path, before = plan.file(state), None
@@ -146,7 +152,7 @@ def _write(compared: Comparison, state: State, counted: Mapping[str, int], told_
         if draft:
             rows(connection, operations.copied(compared, str(draft)))
         # Each statement opened the file by its name, and knew the rows by their numbers.
-        snapshot.refuse_another()
+        compared.refuse_another()
     if draft:
         state.witness("operations")
     return replace(plan, content=content_digest(path))

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
 import duckdb
 
-from . import comparison, plan, rendering
-from .engines.duckdb import first_line, lines, memory, rows
-from .errors import RepairState
+from . import comparison, opposed, plan, rendering
+from .engines.duckdb import first_line, lines, rows
+from .errors import MakePlanAgain, RepairState
 from .ledger import Ledger
+from .model import Partition
 from .naming import filename, literal
 from .state import State
 from .sync import Sync
@@ -70,17 +72,16 @@ def explain(sync: Sync, key: str, state: State) -> Explanation:
     told_key = rendering.key(sync.target, sync.target.identity, "name", "value")
     theirs = f"(key = {literal(key)} OR {Who(key, _only(sync)).told(sync.target)})"
     keys: set[str] = set()
-    with ledger.reading() as connection:
-        told = f"(SELECT *, {told_key} AS key FROM told WHERE state <> 'forgotten')"
-        found.told = lines(connection, f"SELECT * FROM {told} WHERE {theirs} ORDER BY moment")
-        keys |= {row["key"] for row in found.told}
-        plans = [one for (one,) in rows(connection, "SELECT DISTINCT plan FROM movements WHERE plan IS NOT NULL")]
     try:
-        with memory() as connection:
+        with ledger.reading() as connection:
+            told = f"(SELECT *, {told_key} AS key FROM told WHERE state <> 'forgotten')"
+            found.told = lines(connection, f"SELECT * FROM {told} WHERE {theirs} ORDER BY moment")
+            keys |= {row["key"] for row in found.told}
+            plans = [one for (one,) in rows(connection, "SELECT DISTINCT plan FROM movements WHERE plan IS NOT NULL")]
             newest = _newest(sync, state)
             if newest is not None:
                 found.plan, found.partition = newest.id, newest.partition
-                found.audience = _audience(connection, sync, newest.partition, state, theirs)
+                found.audience = _audience(connection, sync, newest.window, state, theirs)
                 keys |= {row["key"] for row in found.audience or ()}
                 if newest.file(state).exists():
                     scan = f"read_parquet({literal(str(newest.file(state)))})"
@@ -127,9 +128,9 @@ def _newest(sync: Sync, state: State) -> plan.Plan | None:
 
 
 def _audience(
-    connection: duckdb.DuckDBPyConnection, sync: Sync, partition: str, state: State, theirs: str
+    connection: duckdb.DuckDBPyConnection, sync: Sync, partition: Partition, state: State, theirs: str
 ) -> list[Line] | None:
-    path = state.snapshot(sync.audience.name, partition)
+    path = state.snapshot(sync.audience.name, partition.key)
     if not path.exists():
         return None
     scan = f"read_parquet({literal(str(path))}, file_row_number = true)"
@@ -137,9 +138,15 @@ def _audience(
         name: kind for name, kind, *_ in rows(connection, f"DESCRIBE SELECT * FROM read_parquet({literal(str(path))})")
     }
     mapped = comparison.mapped_rows(sync, scan, types)
-    conflict = literal(comparison.CONFLICT)
+    conflict, in_both = literal(comparison.CONFLICT), "NULL"
+    if sync.opposite:
+        with suppress(MakePlanAgain):  # It was deleted since the plan was made.
+            other = opposed.opposing(sync, partition, state)
+            assert other is not None
+            both = opposed.in_both(sync, mapped, opposed.rows_of(sync.opposite, other))
+            in_both = f"CASE WHEN key IN ({both}) THEN {literal(opposed.reason(sync.opposite))} END"
     query = f"""
-        SELECT key, coalesce(min(unfit), CASE WHEN min(digest) <> max(digest) OR min(others) <> max(others)
+        SELECT key, coalesce({in_both}, min(unfit), CASE WHEN min(digest) <> max(digest) OR min(others) <> max(others)
             THEN {conflict} END) AS set_aside
         FROM ({mapped}) WHERE key IN (SELECT key FROM ({mapped}) WHERE {theirs}) GROUP BY key
     """

@@ -30,7 +30,7 @@ def judge(plan: Plan, sync: Sync, *, snapshot_taken_at: datetime, now: datetime)
 def _verdicts(plan: Plan, sync: Sync, taken_at: datetime, now: datetime) -> Iterator[Verdict]:
     guards = sync.guards
     removed, added = plan.count(Verb.REMOVE), plan.operations - plan.count(Verb.REMOVE)
-    if plan.audience == 0 and not guards.allow_empty:
+    if plan.audience + plan.opposed == 0 and not guards.allow_empty:
         # Removing needs a reason: an empty audience is more often a broken query than a wish.
         level = Level.STOP if sync.mode is Mode.MIRROR and plan.operations else Level.WARN
         yield Verdict("empty_audience", level, f"audience {sync.audience.name} is empty at {plan.partition}")
@@ -54,7 +54,9 @@ def _verdicts(plan: Plan, sync: Sync, taken_at: datetime, now: datetime) -> Iter
     if aside:
         reasons = "; ".join(f"{reason}: {rows:,}" for reason, rows in sorted(plan.set_aside.items()))
         share = 100 * aside / (plan.audience + aside)
-        level = Level.STOP if share > guards.max_set_aside_percent else Level.WARN
+        # Who is in both audiences says nothing against the source: it holds up nobody else.
+        wrong = 100 * (aside - plan.opposed) / (plan.audience + aside)
+        level = Level.STOP if wrong > guards.max_set_aside_percent else Level.WARN
         yield Verdict(
             "set_aside", level, f"{aside:,} rows ({share:.1f} %) are set aside, neither sent nor removed: {reasons}"
         )

@@ -41,4 +41,6 @@ def delivered(compared: Comparison, state: State) -> Plan | None:
         return None
     made = (plan.address, plan.declared, plan.snapshot, plan.digest_version, plan.identity == standing.identity)
     now = (str(sync.address), sync.declared, compared.snapshot.digest, DIGEST_VERSION, True)
+    if plan.opposing != (compared.opposing.digest if compared.opposing else ""):
+        return None
     return plan if made == now and not plan.refused_before and not plan.kept_for else None

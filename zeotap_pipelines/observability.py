@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
+from . import opposed
 from .agreement import agreement
 from .delivery import superseded
 from .destinations.base import Limits
@@ -68,6 +69,8 @@ def describe_audience(audience: Audience) -> str:
 def describe_sync(sync: core.Sync, does: str, said: str | None) -> str:
     """Return what the asset *does*: what goes where, in which mode, from which columns; after what is *said* of it."""
     fields = "\n".join(f"- `{name}` ← `{origin.describe()}`" for name, origin in sync.mapping.items())
+    if other := sync.opposite:
+        fields += f"\n\nWho is in audience `{other.audience.name}` too is set aside: {opposed.reason(other)}."
     return (f"{said.strip()}\n\n" if said else "") + (
         f"{does} audience `{sync.audience.name}` to {sync.address.kind.replace('_', ' ')} `{sync.address.name}` "
         f"at {sync.address.service} (account `{sync.account}`), mode **{sync.mode.value}**.\n\n{fields}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import duckdb
 
-from . import rendering
+from . import opposed, rendering
 from .comparison import CONFLICT, Comparison
 from .engines.duckdb import rows
 from .naming import literal
@@ -78,12 +78,14 @@ def removal_body(sync: Sync) -> str:
     return rendering.identity_body(pairs)
 
 
-def set_aside(connection: duckdb.DuckDBPyConnection, null_keys: int) -> tuple[dict[str, int], int]:
+def set_aside(compared: Comparison, null_keys: int, in_both: int) -> tuple[dict[str, int], int]:
     """
     Return how many rows are neither sent nor removed, by reason, and how many say again what another one says.
 
-    Unfit rows are those of the whole snapshot.
+    Unfit rows are those of the whole snapshot, and so are the *in_both* whom the
+    sync's opposite wants otherwise.
     """
+    connection = compared.connection
     [(conflicting, repeated)] = rows(
         connection,
         """
@@ -93,6 +95,8 @@ def set_aside(connection: duckdb.DuckDBPyConnection, null_keys: int) -> tuple[di
     )
     query = "SELECT unfit, count(*) FROM looked WHERE unfit IS NOT NULL AND key IS NOT NULL GROUP BY unfit"
     found = {NO_IDENTITY: null_keys, CONFLICT: conflicting, **dict(rows(connection, query))}
+    if compared.sync.opposite:
+        found[opposed.reason(compared.sync.opposite)] = in_both
     return {reason: int(count) for reason, count in sorted(found.items()) if count}, int(repeated)
 
 

@@ -27,6 +27,7 @@ from .ledger import Ledger
 from .lock import speaking
 from .model import Partition
 from .naming import literal
+from .opposed import opposing
 from .pauses import closed
 from .plan import Plan, load, load_file
 from .state import State
@@ -100,11 +101,12 @@ def carry_out(
             raise AskForRestore(
                 f"{sync.name} at {partition} is {reason}: nothing is sent. To go back on purpose, set restore"
             )
-        taken = snapshots.read(sync.audience, partition, state)
+        taken, theirs = snapshots.read(sync.audience, partition, state), opposing(sync, partition, state)
         found = load(state, sync.name, partition.key)
         fits = (
             found is not None
             and found.snapshot == taken.digest
+            and found.opposing == (theirs.digest if theirs else "")
             and found.window == partition
             and found.address == str(sync.address)
             and found.declared == sync.declared

@@ -50,7 +50,9 @@ class Plan:
     nor removed; *told* is how many rows the target was last told to hold;
     *kept_for* counts removals that would take out a wanted person and so aren't
     asked; *come_back* counts events that seem to have been asked for under another id;
-    *content* is the digest of the file of operations.
+    *content* is the digest of the file of operations. *opposing* is the digest of the
+    snapshot of the sync's opposite, where it has one, and *opposed* counts the rows of
+    *set_aside* that are in both.
     """
 
     id: str
@@ -80,6 +82,8 @@ class Plan:
     replacement: bool
     made_at: str
     content: str = ""
+    opposing: str = ""
+    opposed: int = 0
     verdicts: tuple[Verdict, ...] = field(default=())
 
     @property

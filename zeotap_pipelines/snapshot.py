@@ -44,6 +44,11 @@ class Snapshot:
     file: _File
     kept: bool = False
 
+    @property
+    def scan(self) -> str:
+        """The SQL of the rows, each with its number in the file."""
+        return f"read_parquet({literal(str(self.path))}, file_row_number = true)"
+
     def refuse_another(self) -> None:
         """Raise MakePlanAgain where the snapshot was taken anew since it was read."""
         try:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 
 from .audience import Audience
 from .destinations.base import Target
@@ -36,6 +36,9 @@ class Sync:
     """
     An audience, a target at an account, a mode and a mapping.
 
+    *opposite* is the sync that removes where this one adds, or the other way round:
+    who is in the audiences of both is set aside by both.
+
     Raises FixDeclaration, naming the sync and the thing to fix, when the target
     doesn't speak the mode or the mapping lacks a field that the target needs.
     """
@@ -48,6 +51,7 @@ class Sync:
     mapping: Mapping[str, Field]
     guards: Guards = field(default_factory=Guards)
     reassert_after_hours: float | None = None
+    opposite: Sync | None = None
 
     def __post_init__(self) -> None:
         target = type(self.target).__name__
@@ -73,6 +77,12 @@ class Sync:
                 f"sync {self.name}: {target} holds {', '.join(self.target.identity)} and nothing else: "
                 f"take {extra[0]} out of the mapping"
             )
+        if self.opposite and not set(self.identity) & set(self.opposite.identity):
+            raise FixDeclaration(
+                f"sync {self.name} maps {', '.join(self.identity)}, and sync {self.opposite.name}, which does the "
+                f"opposite at the same target, {', '.join(self.opposite.identity)}: nobody can tell who is in both "
+                "audiences. Map one of them in both"
+            )
 
     @property
     def address(self) -> Address:
@@ -84,6 +94,8 @@ class Sync:
         """A digest of what decides what is sent: a plan that was made for another declaration doesn't fit."""
         fields = {name: repr(origin) for name, origin in self.mapping.items()}
         text = repr((str(self.address), self.target, self.mode.value, sorted(fields.items()), self.guards))
+        if self.opposite:  # Whom it wants: its name and its guards say nothing of that.
+            text += repr([(name, self.opposite.mapping[name]) for name in self.opposite.identity])
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     @property
@@ -95,3 +107,16 @@ class Sync:
     def identity(self) -> tuple[str, ...]:
         """The mapped identity fields, the primary one first."""
         return tuple(name for name in self.target.identity if name in self.mapping)
+
+
+def paired(syncs: Iterable[Sync]) -> list[Sync]:
+    """Return *syncs*, each knowing its opposite: of an addition and a removal at one address each is the other's."""
+    listed, modes = list(syncs), {Mode.ADD, Mode.REMOVE}
+    at: dict[Address, list[Sync]] = {}
+    for sync in listed:
+        at.setdefault(sync.address, []).append(sync)
+    found = []
+    for sync in listed:
+        others = [other for other in at[sync.address] if {sync.mode, other.mode} == modes]
+        found.append(replace(sync, opposite=others[0]) if others else sync)
+    return found

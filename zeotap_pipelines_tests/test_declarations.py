@@ -306,12 +306,14 @@ def test_one_sync_may_add_and_another_remove_at_one_address(project: Project) ->
         ("daily by Europe/Vienna (as_of)", [("daily", "daily\n  timezone: Europe/Vienna")]),
         ("daily by UTC (current)", [("daily", "daily\n  history: current")]),
         ("none by UTC (as_of)", [("daily", "none")]),
+        ("daily by UTC (as_of) from 2026-02-01", [("2026-01-01", "2026-02-01")]),
+        ("daily by UTC (as_of) from 2026-01-01 until 2026-06-01", [("daily", 'daily\n  end: "2026-06-01"')]),
     ],
 )
 def test_who_adds_and_who_removes_at_one_address_cut_time_alike(
     project: Project, cut: str, changes: list[tuple[str, str]]
 ) -> None:
-    """What one of them asked would supersede windows of the other's."""
+    """What one asked would supersede windows of the other's, and of each partition each looks at both snapshots."""
     project.change(SYNC, ("mirror", "add"))
     project.declare("leaving", AUDIENCE.replace("name: people", "name: leaving"))
     project.declare("more", LEAVERS.replace("audience: people", "audience: leaving"))
@@ -322,7 +324,7 @@ def test_who_adds_and_who_removes_at_one_address_cut_time_alike(
     sentence = str(found.value)
     assert re.search(r"defs/\w+/defs\.yaml:4: \w+ and \w+ \(.*\) both write to kognitiv/main/", sentence), sentence
     assert re.search(rf"leaving (is cut )?{re.escape(cut)}", sentence), sentence
-    assert sentence.endswith("give their audiences the same partitions (not none), timezone and history")
+    assert sentence.endswith("give their audiences the same partitions (not none), start, end, timezone and history")
 
 
 def test_audiences_that_do_not_cut_time_share_no_target(project: Project) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -28,18 +28,25 @@ LOOKED_AT = 50
 
 @dataclass(frozen=True)
 class Chain:
-    """An audience and the syncs that go on their own; *events* are those of them whose every partition counts."""
+    """
+    An audience and the syncs that go on their own; *events* are those of them whose every partition counts.
+
+    *opposing* are the audiences whose snapshots their plans are made of too: those of their opposites.
+    """
 
     audience: Audience
     syncs: tuple[str, ...]
     events: tuple[str, ...] = ()
+    opposing: tuple[str, ...] = ()
 
     @classmethod
-    def of(cls, audience: Audience, syncs: Iterable[Sync]) -> Chain:
-        """Return the chain of *audience*, whose syncs are *syncs*."""
+    def of(cls, audience: Audience, syncs: Iterable[Sync], opposites: Mapping[str, Sync]) -> Chain:
+        """Return the chain of *audience*, whose syncs are *syncs*; *opposites* are by the name of whom they oppose."""
         automatic = [sync for sync in syncs if sync.automatic]
         events = [sync.name for sync in automatic if sync.target_type.event]
-        return cls(audience, tuple(sync.name for sync in automatic), tuple(events))
+        others = {opposites[sync.name].audience for sync in automatic if sync.name in opposites}
+        opposing = tuple(sorted(others - {audience.name}))
+        return cls(audience, tuple(sync.name for sync in automatic), tuple(events), opposing)
 
     @property
     def name(self) -> str:
@@ -49,7 +56,7 @@ class Chain:
     @property
     def keys(self) -> list[dg.AssetKey]:
         """The assets of the chain."""
-        return self._up_to(self.syncs)
+        return [*self._up_to(self.syncs), *(dg.AssetKey(["snapshots", name]) for name in self.opposing)]
 
     def request(self, at: datetime, started_by: str) -> dg.RunRequest | str:
         """
@@ -140,8 +147,9 @@ class Chain:
 def chain_job(chain: Chain) -> Job:
     """Return the job that runs the chain."""
     reaches = ", ".join(f"`{name}`" for name in chain.syncs) or "no sync"
+    beside = "".join(f" (and `{name}`, to see who is in both)" for name in chain.opposing)
     return dg.define_asset_job(
         chain.name,
         selection=dg.AssetSelection.assets(*chain.keys),
-        description=f"Freezes audience `{chain.audience.name}` and delivers it to {reaches}.",
+        description=f"Freezes audience `{chain.audience.name}`{beside} and delivers it to {reaches}.",
     )

@@ -27,7 +27,7 @@ def automation(declared: Declared) -> dg.Definitions:
     for audience in declared.audiences.values():
         if audience.schedule is None and audience.watch is None:
             continue
-        chain = Chain.of(audience, syncs[audience.name])
+        chain = Chain.of(audience, syncs[audience.name], declared.opposites)
         job = chain_job(chain)
         jobs.append(job)
         if audience.schedule is not None:

@@ -33,6 +33,10 @@ def going_on_sensor(declared: Declared, clock: Clock = SYSTEM) -> dg.SensorDefin
     """Return the sensor that requests the runs which go on with what syncs owe."""
     syncs = {name: sync for name, sync in declared.declarations.items() if sync.go_on}
 
+    keys = {dg.AssetKey(["syncs", name]) for name in syncs}
+    for name in syncs.keys() & declared.opposites.keys():
+        keys |= _made_first(name, declared.opposites[name])
+
     @cache
     def definition(name: str) -> core.Sync:
         sync = syncs[name]
@@ -41,7 +45,7 @@ def going_on_sensor(declared: Declared, clock: Clock = SYSTEM) -> dg.SensorDefin
 
     @dg.sensor(
         name="going_on",
-        asset_selection=dg.AssetSelection.assets(*(dg.AssetKey(["syncs", name]) for name in syncs)),
+        asset_selection=dg.AssetSelection.assets(*keys),
         minimum_interval_seconds=60,
         default_status=dg.DefaultSensorStatus.RUNNING,
         description="Requests runs for what was put off, deferred or cut off, as soon as it may be asked again.",
@@ -90,7 +94,7 @@ def _next(
         return f"waits for a person: {count:,} rows are in doubt"
     key = f"{sync.name}:{note.name}"
     asked = instance.get_run_records(dg.RunsFilter(tags={OWED: key}), limit=DOUBLINGS + 1)
-    return _in_vain(asked, now) or _request(audience, sync, note, key, asked)
+    return _in_vain(asked, now) or _request(declared, sync, note, key, asked)
 
 
 def _stopped(note: Owing, run: dg.DagsterRun) -> Owing:
@@ -140,8 +144,9 @@ def _gone(audience: Audience, note: Owing) -> str | None:
     return next((key for key in (note.going[-1], note.going[0]) if not definition.has_partition_key(key)), None)
 
 
-def _request(audience: Audience, sync: Sync, note: Owing, key: str, asked: Sequence[dg.RunRecord]) -> dg.RunRequest:
+def _request(declared: Declared, sync: Sync, note: Owing, key: str, asked: Sequence[dg.RunRecord]) -> dg.RunRequest:
     """Return the run that goes on: for the range that is delivered together, of events for the newest partition."""
+    audience = refer(sync, "audience", declared.audiences)
     tags = {"zeotap/audience": audience.name, "zeotap/started_by": "going_on", OWED: key}
     newest = note.going[-1]
     partition: dict[str, Any] = {}
@@ -153,11 +158,21 @@ def _request(audience: Audience, sync: Sync, note: Owing, key: str, asked: Seque
             tags["dagster/asset_partition_range_start"] = first
             tags["dagster/asset_partition_range_end"] = newest
     settings = note.partitions[newest].settings
+    assets = [dg.AssetKey(["syncs", sync.name])]
+    opposite = declared.opposites.get(sync.name)
+    # Where the opposite was declared since, its snapshot is not there; what knows only today can't say what was then.
+    if opposite and audience.history == "as_of" and not state().snapshot(opposite.audience, newest).exists():
+        assets += _made_first(sync.name, opposite)
     return dg.RunRequest(
         # Dagster starts no second run of one key: after one that came to nothing the next has another.
         run_key=f"{key}:{asked[0].dagster_run.run_id}" if asked else key,
         run_config={"ops": {f"syncs__{sync.name}": {"config": dict(settings)}}} if settings else {},
-        asset_selection=[dg.AssetKey(["syncs", sync.name])],
+        asset_selection=assets,
         tags=tags,
         **partition,
     )
+
+
+def _made_first(name: str, opposite: Sync) -> set[dg.AssetKey]:
+    """Return what is made before the sync called *name* goes on, where the snapshot of its *opposite* is missing."""
+    return {dg.AssetKey(["diffs", name]), dg.AssetKey(["snapshots", opposite.audience])}

@@ -77,14 +77,14 @@ def _run(chosen: argparse.Namespace, last: str, config: dict[str, Any]) -> int:
     """Run the chain of a sync up to the asset *last* in this process, and say what became of it."""
     import dagster as dg
 
+    from ..assets import needed
+
     declared, definitions = _project(chosen)
     sync = declared.sync(chosen.sync)
-    keys = {
-        "snapshots": dg.AssetKey(["snapshots", sync.audience.name]),
-        "diffs": dg.AssetKey(["diffs", sync.name]),
-        "syncs": dg.AssetKey(["syncs", sync.name]),
-    }
-    wanted = [keys[last]] if config.get("approve") or config.get("only") else _up_to(keys, last)
+    keys = {kind: dg.AssetKey([kind, sync.name]) for kind in ("diffs", "syncs")}
+    wanted = [keys[last]]
+    if not (config.get("approve") or config.get("only")):
+        wanted += [keys["diffs"], *(dg.AssetKey(["snapshots", name]) for name in needed(sync))]
     job = definitions.resolve_implicit_global_asset_job_def().get_subset(asset_selection=set(wanted))
     run_config: dict[str, Any] = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
     if config:
@@ -122,11 +122,6 @@ def _run(chosen: argparse.Namespace, last: str, config: dict[str, Any]) -> int:
     else:
         print("\n".join(f"{name}: {value}" for name, value in outcome.items()))
     return 130 if canceled else int(bool(failures or MENDED & checks.keys()))
-
-
-def _up_to(keys: dict[str, dg.AssetKey], last: str) -> list[dg.AssetKey]:
-    names = list(keys)
-    return [keys[name] for name in names[: names.index(last) + 1]]
 
 
 def _project(chosen: argparse.Namespace) -> tuple[Declared, dg.Definitions]:

@@ -128,7 +128,8 @@ class Audience(Declaration):
     @property
     def cut(self) -> str:
         """How time is cut: audiences that say the same here have the same windows."""
-        return f"{self.partitions} by {self.timezone} ({self.history})"
+        until = f" until {self.end}" if self.end else ""
+        return f"{self.partitions} by {self.timezone} ({self.history}) from {self.start}{until}"
 
     def partitioning(self) -> dg.TimeWindowPartitionsDefinition | None:
         """Return how the audience is cut into partitions; raise DeclarationError where start, end or zone are wrong."""

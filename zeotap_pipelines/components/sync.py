@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from abc import abstractmethod
 from contextlib import suppress
+from dataclasses import replace
 from datetime import datetime
 from typing import Annotated, Any, ClassVar, Self
 from weakref import WeakKeyDictionary
@@ -171,7 +172,7 @@ class Sync(Declaration):
     def definitions(self, context: dg.ComponentLoadContext) -> dg.Definitions:
         """Return the diff asset and the sync asset."""
         audience = refer(self, "audience", catalog(context, Audience))
-        connection = refer(self, "connection", catalog(context, ConnectionDeclaration))
+        connection = _connection(self, context)
         if connection.service != self.target_type.service:
             says = f"{connection.name!r} is a connection to {connection.service}, not to {self.target_type.service}"
             raise self.error("connection", says=says)
@@ -180,19 +181,29 @@ class Sync(Declaration):
         self.hours(audience)
         for twin in _writers(context).get(definition.address, ()):
             if twin.name != self.name:
-                self._refuse_twin(twin, definition.address, audience, catalog(context, Audience).get(twin.audience))
+                its = refer(twin, "audience", catalog(context, Audience))
+                self._refuse_twin(twin, definition.address, audience, its)
+                definition = self._opposed(definition, twin.definition(its, _connection(twin, context)))
         declared = (self, definition, audience, connection)
         return dg.Definitions(assets=[diff_asset(*declared), sync_asset(*declared)])
 
-    def _refuse_twin(self, twin: Sync, address: Address, audience: Audience, its: Audience | None) -> None:
+    def _opposed(self, definition: core.Sync, opposite: core.Sync) -> core.Sync:
+        """Return *definition* knowing its opposite; raise DeclarationError where they name people differently."""
+        try:
+            return replace(definition, opposite=opposite)
+        except FixDeclaration as error:
+            raise self.error("mapping", says=str(error)) from None
+
+    def _refuse_twin(self, twin: Sync, address: Address, audience: Audience, its: Audience) -> None:
         """Raise DeclarationError where *twin*, a sync of the audience *its*, can't share the target at *address*."""
         both = f"{self.name} and {twin.name} ({twin.place()}) both write to {address}"
         if {twin.mode, self.mode} != {"add", "remove"}:
             raise self.error("name", says=both)
-        # Of one target there is one mark: what one of them asked would supersede windows of the other's.
-        if its and (its.cut != audience.cut or "none" in (its.partitions, audience.partitions)):
+        # Of one target there is one mark: what one of them asked would supersede windows of the other's. And a plan of
+        # the one looks at the snapshot of the other for the same partition.
+        if its.cut != audience.cut or "none" in (its.partitions, audience.partitions):
             says = f"{audience.name} is cut {audience.cut}, {its.name} {its.cut}"
-            remedy = "give their audiences the same partitions (not none), timezone and history"
+            remedy = "give their audiences the same partitions (not none), start, end, timezone and history"
             raise self.error("audience", says=f"{both}, and {says}: {remedy}")
 
     def _refuse_spaces(self) -> None:
@@ -201,6 +212,10 @@ class Sync(Declaration):
             value = getattr(self, name)
             if isinstance(value, str) and value != value.strip():
                 raise self.error(name, says=f"{name} {value!r} begins or ends with a space: take it out")
+
+
+def _connection(sync: Sync, context: dg.ComponentLoadContext) -> ConnectionDeclaration:
+    return refer(sync, "connection", catalog(context, ConnectionDeclaration))
 
 
 def _field(value: Any) -> Field:
@@ -213,6 +228,12 @@ def _field(value: Any) -> Field:
     if found.date_format is not None:
         strftime(found.date_format)
     return found
+
+
+def opposites(context: dg.ComponentLoadContext) -> dict[str, Sync]:
+    """Return, by its name, for each sync that shares its target the one that does the opposite there."""
+    pairs = [pair for pair in _writers(context).values() if len(pair) == 2]
+    return {one.name: other for pair in pairs for one, other in (pair, reversed(pair))}
 
 
 _addresses: WeakKeyDictionary[Any, dict[Address, list[Sync]]] = WeakKeyDictionary()
