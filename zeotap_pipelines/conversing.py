@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import threading
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
@@ -21,7 +20,7 @@ from .limits import Pacer
 from .model import Batch, Change, Fate, Outcome, Receipt, Verb
 from .owed import SoFar, Trial, cut, owed
 from .plan import Plan
-from .stopping import STOPPED, cancel_when, unless
+from .stopping import STOPPED, Flag, cancel_when, unless
 from .sync import Sync
 from .tasks import Begun, OpenTask, OpenTasks
 from .trip import Summary, Trip
@@ -71,7 +70,7 @@ class Conversations:
         self._alone: list[tuple[Batch, bool]] = []  # Rows that were refused alone, after a batch was.
         self._tasks = OpenTasks(trip.state.account(sync.address) / "tasks.jsonl")
 
-    async def run(self, stop: threading.Event) -> None:
+    async def run(self, stop: Flag) -> None:
         """Ask for what is owed until it is answered, the run is stopped or it must end; the summary tells."""
         clock, account = self._trip.clock, self._trip.state.account(self._sync.address)
         pacer = Pacer(self._trip.connection.limits(), account / "limits.json", clock)
@@ -140,7 +139,7 @@ class Conversations:
         additions = self._plan.operations - self._plan.count(Verb.REMOVE)
         return additions - sum(row < additions for row in self._so_far.done) - self._summary.asked
 
-    async def _phase(self, wire: Wire, removing: bool, stop: threading.Event) -> None:
+    async def _phase(self, wire: Wire, removing: bool, stop: Flag) -> None:
         """Deliver the operations that remove, or those that don't; all of them are answered when it returns."""
         feed, speakers = self._feed(removing)
         tasks = [asyncio.create_task(self._speak(wire, feed, stop)) for _ in range(speakers)]
@@ -177,7 +176,7 @@ class Conversations:
         await self._trip.aside(self._journal.sync)
         self._journal.synced()
 
-    async def _speak(self, wire: Wire, feed: Feed, stop: threading.Event) -> None:
+    async def _speak(self, wire: Wire, feed: Feed, stop: Flag) -> None:
         try:
             while not (self._halt or stop.is_set() or self._closed()) and (batch := await feed.take()):
                 async with self._by_itself(batch):

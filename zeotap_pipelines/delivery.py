@@ -9,7 +9,6 @@ Interrupting it anywhere and running it again ends where an undisturbed run ends
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Collection
 from contextlib import suppress
 from typing import Any
@@ -27,7 +26,7 @@ from .owed import SoFar, Trial
 from .plan import Plan
 from .rendering import key
 from .state import State
-from .stopping import in_thread
+from .stopping import Flag, in_thread
 from .sync import Sync
 from .trip import Approval, Summary, Trip
 
@@ -74,7 +73,7 @@ def deliver(
             )
         started = trip.clock.monotonic()
         summary = Summary(plan.id, plan.partition)
-        stop = threading.Event()
+        stop = Flag()
         delivery = Conversations(sync, plan, trip, journal, standing, so_far, approval is not None, trial, summary)
         try:
             if owed:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import _thread
 import asyncio
 import gc
-import threading
 from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager, suppress
@@ -18,7 +18,27 @@ GRACE = 3.0
 """Seconds that the conversations under way get to end when a run is stopped."""
 
 
-async def unless(stop: threading.Event, work: Coroutine[Any, Any, None]) -> bool:
+class Flag:
+    """
+    Set once, by any thread.
+
+    threading.Event guards its own by a lock. A signal that interrupts whoever has the lock leaves it
+    held, or lets go of somebody else's: then the other thread fails, or waits for ever.
+    """
+
+    def __init__(self) -> None:
+        self._set = False
+
+    def set(self) -> None:
+        """Set the flag."""
+        self._set = True
+
+    def is_set(self) -> bool:
+        """Whether it was set."""
+        return self._set
+
+
+async def unless(stop: Flag, work: Coroutine[Any, Any, None]) -> bool:
     """Do *work*, which changes nothing, and return True; give it up and return False when the run is stopped."""
     task = asyncio.create_task(work)
     watch = asyncio.create_task(cancel_when(stop, [task], grace=0.0))
@@ -33,7 +53,7 @@ async def unless(stop: threading.Event, work: Coroutine[Any, Any, None]) -> bool
     return True
 
 
-async def cancel_when(stop: threading.Event, tasks: list[asyncio.Task[None]], grace: float = GRACE) -> None:
+async def cancel_when(stop: Flag, tasks: list[asyncio.Task[None]], grace: float = GRACE) -> None:
     """When the run is stopped, give the conversations under way a moment, then cancel them."""
     while not stop.is_set():
         await asyncio.sleep(0.1)
@@ -42,7 +62,7 @@ async def cancel_when(stop: threading.Event, tasks: list[asyncio.Task[None]], gr
         task.cancel()
 
 
-def in_thread(work: Coroutine[Any, Any, T], stop: threading.Event) -> T:
+def in_thread(work: Coroutine[Any, Any, T], stop: Flag) -> T:
     """
     Run *work* in an event loop of its own thread and return its result.
 
@@ -66,7 +86,9 @@ def attended(work: Callable[[], T], stop: Callable[[], object]) -> T:
     (it may not have begun when it is first called), and is then raised.
     """
     result: Future[T] = Future()
-    begun, given_up, done = threading.Event(), threading.Event(), threading.Event()
+    begun, given_up, done = Flag(), Flag(), Flag()
+    ended = _thread.allocate_lock()
+    ended.acquire()
 
     def body() -> None:
         begun.set()
@@ -77,19 +99,19 @@ def attended(work: Callable[[], T], stop: Callable[[], object]) -> T:
             result.set_exception(error)
         finally:
             done.set()
+            ended.release()
 
     try:
-        # A signal may arrive before start has returned. Not Thread.join: when a signal interrupts it, Python 3.11
-        # takes the thread for finished.
-        threading.Thread(target=body, name="attended").start()
-        while not done.wait(0.2):
-            pass
+        # Neither threading.Thread, whose start and join a signal may interrupt with their locks held, nor an Event.
+        _thread.start_new_thread(body, ())
+        while not done.is_set():
+            ended.acquire(timeout=0.2)
     except BaseException:
         given_up.set()  # Either the thread sees this, or it is seen here that it has begun.
         while begun.is_set() and not done.is_set():  # A second signal must not leave the journal to two writers.
             with suppress(BaseException):
                 stop()
-                done.wait(0.05)
+                ended.acquire(timeout=0.05)
         raise
     return result.result()
 
