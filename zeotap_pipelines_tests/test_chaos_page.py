@@ -21,7 +21,7 @@ def test_the_page_shows_the_results_that_were_stored() -> None:
 
 
 def test_in_the_stored_results_nothing_was_lost_or_doubled_at_any_target() -> None:
-    assert RUNS and len({run["seed"] for run in RUNS}) == len(RUNS)
+    assert len({run["seed"] for run in RUNS}) == len(RUNS) >= 3
     for run in RUNS:
         assert sorted(row["target"] for row in run["targets"]) == sorted(SCENES)
         assert not run["defects"] and run["kills"] >= 1_000
