@@ -20,7 +20,7 @@ from typing import Any
 import duckdb
 from pyarrow import parquet
 
-from . import fold, forgotten, rendering
+from . import events, fold, forgotten, rendering
 from .engines.duckdb import first_line, memory, opened, rows
 from .errors import RepairState, ZeotapError
 from .ledger import SCHEMA, TABLES, Ledger
@@ -40,7 +40,8 @@ class Found:
     """
     Where a person is: rows per file, and per target the keys and how many of them the service still holds.
 
-    *held* counts the rows that the target was told to hold, or may hold.
+    *held* counts the rows that the target was told to hold, or may hold; *doubtful* those of them that are events
+    of which nobody knows whether they happened: in doubt, or dropped.
     """
 
     snapshots: dict[Path, int] = field(default_factory=dict)
@@ -49,6 +50,7 @@ class Found:
     ledgers: dict[Address, int] = field(default_factory=dict)
     keys: dict[Address, set[str]] = field(default_factory=dict)
     held: dict[Address, int] = field(default_factory=dict)
+    doubtful: dict[Address, int] = field(default_factory=dict)
 
     def __bool__(self) -> bool:
         return bool(self.snapshots or self.plans or self.outcomes or self.ledgers)
@@ -184,14 +186,20 @@ def _search_ledger(state: State, sync: Sync, who: Who, found: Found, plans: dict
         said = rows(connection, f"SELECT DISTINCT key FROM held WHERE {who.told(sync.target)}")
         found.keys[sync.address] |= {one for (one,) in said}
         _choose(connection, found.keys[sync.address])
-        query = f"SELECT count(*), count(*) FILTER (state = 'in' OR unsettled) FROM held WHERE key IN ({CHOSEN})"
-        [(count, held)] = rows(connection, query)
+        query = f"""
+            SELECT count(*), count(*) FILTER (state IN {events.CLOSED} OR unsettled),
+                count(*) FILTER (state IN {events.CLOSED} AND state <> 'in')
+            FROM held WHERE key IN ({CHOSEN})
+        """
+        [(count, held, doubtful)] = rows(connection, query)
         for (plan,) in rows(connection, "SELECT DISTINCT plan FROM movements"):
             plans.setdefault(plan, sync.address)
     if count:
         found.ledgers[sync.address] = count
     if held:
         found.held[sync.address] = held
+    if doubtful:
+        found.doubtful[sync.address] = doubtful
 
 
 def _search_keys(

@@ -316,6 +316,21 @@ def test_a_person_whom_a_service_still_holds_is_erased_only_with_a_word(
     assert len(group.crowdtwist.credits()) == 2, "the source has the person still"
 
 
+def test_a_person_whose_only_credit_is_in_doubt_may_be_held_and_is_erased_only_with_a_word(
+    credits: Project, group: Sandbox, zeotap: Any
+) -> None:
+    group.faults.add(Fault(kind="reset_after", method="POST", path=f"/{CANARY}"))
+    credits.run(*CREDIT_CHAIN, day=ONE)
+    address = "crowdtwist/main/activity_credit/visits"
+    forgotten = ("forget", f"{CANARY}@example.com")
+    said = zeotap(*forgotten, status=1)
+    assert "nothing was erased" in said and "ask the service to erase it" in said
+    assert f"still held by {address}, 1 of 1 rows in doubt or dropped (" in said
+    said = zeotap(*forgotten, "--yes")
+    assert f"still held: {address}, 1 of 1 rows in doubt or dropped; nobody" in said
+    assert "is in doubt" in zeotap("doubts", "people_to_credits")
+
+
 def test_a_removal_that_the_service_refuses_erases_nothing(project: Project, group: Sandbox, zeotap: Any) -> None:
     project.seen({ONE: [CANARY, "2"]})
     project.run(day=ONE)

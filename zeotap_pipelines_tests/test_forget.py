@@ -10,7 +10,7 @@ import pytest
 from pyarrow import parquet
 
 from zeotap_pipelines import forget, removal
-from zeotap_pipelines.doubts import Decision, decide
+from zeotap_pipelines.doubts import Decision, decide, doubts
 from zeotap_pipelines.engines.duckdb import opened, rows
 from zeotap_pipelines.errors import RepairState
 from zeotap_pipelines.ledger import TABLES
@@ -197,6 +197,25 @@ def test_forgetting_that_was_cut_off_before_the_plans_makes_no_event_happen_agai
     assert holding(world, "canary@") == []
 
 
+def test_an_event_may_be_held_as_long_as_nobody_knows_whether_it_happened(tmp_path: Path) -> None:
+    world = credits(tmp_path)
+    world.sandbox.faults.add(Fault(kind="reset_after", method="POST"))
+    events = (("e-1", "canary"), ("e-2", "canary"), ("e-3", "canary"))
+    world.deliver(purchases(*events))
+    ids = [one.id for one in doubts(world.ledger)]
+    address, now = world.sync.address, world.clock.now()
+    for decision, held, doubtful in (
+        (None, 3, 3),
+        (Decision.DROP, 3, 3),
+        (Decision.WAS_SENT, 3, 2),
+        (Decision.RESEND, 2, 1),
+    ):
+        if decision:
+            decide(world.ledger, [ids.pop()], decision, by="ada", reason="asked them", now=now)
+        found = forget.find(world.state, [world.sync], Who("canary@example.com"))
+        assert (found.held, found.doubtful) == ({address: held}, {address: doubtful}), decision
+
+
 def test_a_forgotten_event_in_doubt_is_never_asked_again(tmp_path: Path) -> None:
     world = credits(tmp_path)
     world.sandbox.faults.add(Fault(kind="reset_after", method="POST"))
@@ -204,7 +223,7 @@ def test_a_forgotten_event_in_doubt_is_never_asked_again(tmp_path: Path) -> None
     assert world.deliver(events).fates == {Fate.IN_DOUBT: 1}
     world.sandbox.faults.clear()
     forgotten(world, "canary@example.com")
-    assert decide(world.ledger, None, Decision.RESEND, by="me", reason="x", now=world.clock.now()) == 0
+    assert not doubts(world.ledger)
     assert world.deliver(events).asked == 0
 
 

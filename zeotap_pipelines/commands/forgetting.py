@@ -65,15 +65,21 @@ def _forget(chosen: argparse.Namespace) -> int:
 
 
 def _say(
-    chosen: argparse.Namespace, said: str, removed: list[Address], left: list[Address], erased: forgetting.Found
+    chosen: argparse.Namespace, said: str, removed: list[Address], left: list[Address], found: forgetting.Found
 ) -> None:
-    """Print where the person is *left*, and what was *erased* here; as JSON also where it was *removed*."""
+    """Print where the person is *left*, and what was *found* and erased here; as JSON also where it was *removed*."""
     if chosen.json:
-        print(json.dumps({"removed": list(map(str, removed)), "held": list(map(str, left)), "erased": erased.rows()}))
+        print(json.dumps({"removed": list(map(str, removed)), "held": list(map(str, left)), "erased": found.rows()}))
         return
     for address in left:
-        print(f"still held: {address}; nobody will remove it from there any more")
+        print(f"still held: {address}{_in_doubt(found, address)}; nobody will remove it from there any more")
     print(said)
+
+
+def _in_doubt(found: forgetting.Found, address: Address) -> str:
+    """Return what is to be said of how much is held at *address* that only may be."""
+    doubtful = found.doubtful.get(address, 0)
+    return f", {doubtful:,} of {found.held[address]:,} rows in doubt or dropped" if doubtful else ""
 
 
 def _still_held(left: dict[Address, int], kept: set[Address], syncs: list[Sync], found: forgetting.Found) -> str:
@@ -84,5 +90,5 @@ def _still_held(left: dict[Address, int], kept: set[Address], syncs: list[Sync],
         remedy = "--remove-at-service asks to remove it" if address in can else "ask the service to erase it"
         if address in kept:
             remedy = "somebody who stays there has the same identifiers: ask the service to erase it"
-        lines.append(f"{address} ({remedy})")
+        lines.append(f"{address}{_in_doubt(found, address)} ({remedy})")
     return f"nothing was erased of {found}: still held by {'; '.join(lines)}. To erase it here all the same, say --yes"
