@@ -146,7 +146,7 @@ MUTANTS = (
     Mutant(
         "the account's lock is not held",
         "lock.py",
-        "        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)\n",
+        "        fcntl.flock(descriptor, how | fcntl.LOCK_NB)\n",
         "        pass\n",
         "processes",
     ),
@@ -913,6 +913,41 @@ MUTANTS = (
         "del self._pending[batch.rows[0]]",
         "pass",
         "events owed",
+    ),
+    Mutant(
+        "a decision about all rows takes in what came into doubt while it waited",
+        "by_hand.py",
+        "else looked_up & there",
+        "else there",
+        "doubts",
+    ),
+    Mutant(
+        "a job about all rows takes in what came into doubt while it was queued",
+        "by_hand.py",
+        "if by is None or datetime.fromisoformat(one.since) <= by}",
+        "if True}",
+        "doubts",
+    ),
+    Mutant(
+        "what a run is asking at the moment is shown as in doubt",
+        "asking.py",
+        "if not may_speak(account, run) and read_id(journal) == read:",
+        "if True:",
+        "doubts",
+    ),
+    Mutant(
+        "what a dead run asked waits for nobody while another sync speaks",
+        "lock.py",
+        'and _said(path).get("run", run) == run',
+        "and True",
+        "doubts",
+    ),
+    Mutant(
+        "whom a service may hold because of a credit in doubt is forgotten without a word",
+        "forget.py",
+        "count(*) FILTER (state IN {events.CLOSED} OR unsettled),",
+        "count(*) FILTER (state = 'in' OR unsettled),",
+        "forget",
     ),
 )
 

@@ -45,6 +45,9 @@ RUN_RETRIES = "dagster/retry_on_asset_or_op_failure"
 MAX_RETRIES = "dagster/max_retries"
 """The tag by which a run says how often they may, whatever ended it."""
 
+RETRIED = "dagster/retry_number"
+"""The tag of a run that they began again."""
+
 
 def state() -> State:
     """Return where state lies: ``ZEOTAP_STATE``, or ``data/state`` below the working directory."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import time
+from collections.abc import Callable, Iterable
 from datetime import datetime
 from pathlib import Path
 
@@ -29,18 +30,30 @@ def decide(
     reason: str,
     run: str,
     now: datetime,
+    seen: datetime | None = None,
+    sleep: Callable[[float], None] = time.sleep,
 ) -> str:
-    """Settle rows in doubt, by their opaque *ids* or (None) all of them."""
+    """
+    Settle rows in doubt, by their opaque *ids* or (None) all of them.
+
+    All are those that are in doubt when this is called, and were at the moment *seen* already:
+    what comes into doubt while it waits for the account, nobody has looked up.
+    """
     becomes = {
         Decision.RESEND: "are asked again by the next run",
         Decision.WAS_SENT: "count as sent",
         Decision.DROP: "are never asked again",
     }[decision]
-    with at_rest(state, sync.target, sync.address, run=run, what="decide") as ledger:
-        count = doubts.decide(ledger, ids, decision, by=by, reason=reason, now=now)
+    looked_up = set(ids) if ids is not None else _in_doubt(Ledger(state, sync.target, sync.address), seen)
+    with at_rest(state, sync.target, sync.address, run=run, what="decide", sleep=sleep) as ledger:
+        there = _in_doubt(ledger)
+        chosen = looked_up if ids is not None else looked_up & there
+        count = doubts.decide(ledger, chosen, decision, by=by, reason=reason, now=now)
         if decision is Decision.RESEND:
             _wake(sync, ledger, run, "a person decided that rows are asked again")
-    return f"{count:,} rows of {sync.name} {becomes}"
+    others = len(there - chosen) if ids is None else 0
+    left = f"; {others:,} others have come into doubt since, and are left" if others else ""
+    return f"{count:,} rows of {sync.name} {becomes}{left}"
 
 
 def reassert(sync: Sync, state: State, *, run: str, now: datetime) -> str:
@@ -79,6 +92,12 @@ def decommission(sync: Sync, trip: Trip) -> str:
     if summary is None:
         return f"{sync.address} is given up; {sync.target.service} can't be asked to remove what it holds there"
     return f"{sync.address} is given up: {summary.fates[Fate.ACCEPTED]:,} members were removed"
+
+
+def _in_doubt(ledger: Ledger, by: datetime | None = None) -> set[str]:
+    """Return the ids of the rows that are in doubt, and were *by* that moment."""
+    found = doubts.doubts(ledger)
+    return {one.id for one in found if by is None or datetime.fromisoformat(one.since) <= by}
 
 
 def _wake(sync: Sync, ledger: Ledger, run: str, why: str) -> None:

@@ -16,6 +16,7 @@ from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from . import asking
 from .clock import SYSTEM, Clock
 from .engines.duckdb import rows
 from .errors import AskForRestore, ContinueLater, RepairState, TryAgainLater, ZeotapError
@@ -263,5 +264,5 @@ def in_doubt(sync: Sync, state: State) -> int:
     if not sync.target.event:
         return 0
     with Ledger(state, sync.target, sync.address).reading() as connection:
-        [(count,)] = rows(connection, "SELECT count(*) FROM told WHERE state = 'doubt'")
+        [(count,)] = rows(connection, f"SELECT count(*) FROM told WHERE {asking.in_doubt(sync.target)}")
     return int(count)

@@ -10,7 +10,7 @@ from enum import StrEnum
 
 import duckdb
 
-from . import fold
+from . import asking, fold
 from .engines.duckdb import rows
 from .errors import FixDeclaration
 from .ledger import Ledger
@@ -37,33 +37,29 @@ class Doubt:
 
 
 def doubts(ledger: Ledger) -> list[Doubt]:
-    """Return the rows that a person must decide about, the oldest first."""
+    """Return the rows that a person must decide about, the oldest first; not those that a run is just asking."""
+    query = "SELECT value, plan, partition, run, moment FROM told"
     with ledger.reading() as connection:
-        found = rows(
-            connection,
-            "SELECT value, plan, partition, run, moment FROM told WHERE state = 'doubt' ORDER BY moment, value",
-        )
+        found = rows(connection, f"{query} WHERE {asking.in_doubt(ledger.target)} ORDER BY moment, value")
     return [Doubt(_opaque(plan, value), masked(value), partition, run, at) for value, plan, partition, run, at in found]
 
 
-def decide(
-    ledger: Ledger, ids: Iterable[str] | None, decision: Decision, *, by: str, reason: str, now: datetime
-) -> int:
+def decide(ledger: Ledger, ids: Iterable[str], decision: Decision, *, by: str, reason: str, now: datetime) -> int:
     """
-    Settle rows in doubt, by their opaque *ids* or (None) all of them, and return how many.
+    Settle rows in doubt by their opaque *ids*, and return how many.
 
     Who decided what, when and why is stored. The account's lock must be held.
     """
     if not (said(by) and said(reason)):
         raise FixDeclaration("a decision about rows in doubt carries who decides and why")
-    wanted = None if ids is None else set(ids)
+    wanted = set(ids)
     becomes = {Decision.RESEND: "released", Decision.WAS_SENT: "in", Decision.DROP: "dropped"}[decision]
     with ledger.journal() as journal:
         ledger.fold(journal)
     with ledger.writing() as connection:
         found = rows(connection, "SELECT rowid, value, plan FROM told WHERE state = 'doubt'")
-        chosen = [(row, value, plan) for row, value, plan in found if wanted is None or _opaque(plan, value) in wanted]
-        if wanted is not None and (unknown := wanted - {_opaque(plan, value) for _, value, plan in chosen}):
+        chosen = [(row, value, plan) for row, value, plan in found if _opaque(plan, value) in wanted]
+        if unknown := wanted - {_opaque(plan, value) for _, value, plan in chosen}:
             raise FixDeclaration(f"no row in doubt has the id {min(unknown)}: list them again")
         rows(connection, "BEGIN")
         for row, value, plan in chosen:

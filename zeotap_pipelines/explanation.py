@@ -11,6 +11,7 @@ from typing import Any
 import duckdb
 
 from . import comparison, opposed, plan, rendering
+from .asking import in_doubt
 from .engines.duckdb import first_line, lines, rows
 from .errors import MakePlanAgain, RepairState
 from .ledger import Ledger
@@ -74,7 +75,8 @@ def explain(sync: Sync, key: str, state: State) -> Explanation:
     keys: set[str] = set()
     try:
         with ledger.reading() as connection:
-            told = f"(SELECT *, {told_key} AS key FROM told WHERE state <> 'forgotten')"
+            now = f"CASE WHEN state = 'doubt' AND NOT {in_doubt(sync.target)} THEN 'asked' ELSE state END AS state"
+            told = f"(SELECT * REPLACE ({now}), {told_key} AS key FROM told WHERE state <> 'forgotten')"
             found.told = lines(connection, f"SELECT * FROM {told} WHERE {theirs} ORDER BY moment")
             keys |= {row["key"] for row in found.told}
             plans = [one for (one,) in rows(connection, "SELECT DISTINCT plan FROM movements WHERE plan IS NOT NULL")]
@@ -104,6 +106,7 @@ def _told(row: Line) -> str:
     held = {
         "in": "the target was told to hold it",
         "out": "the target was told to drop it",
+        "asked": "a run is asking for it at the moment",
         "doubt": "in doubt: it may have happened, and a person decides",
         "released": "to be asked again, as a person decided",
         "dropped": "not to be asked again, as a person decided",

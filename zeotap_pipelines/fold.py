@@ -21,7 +21,7 @@ from pathlib import Path
 
 import duckdb
 
-from . import events, words
+from . import asking, events, words
 from .destinations.base import Target
 from .engines.duckdb import rows
 from .model import UNPARTITIONED, Fate
@@ -39,11 +39,13 @@ def fold(
     journal: Path,
     *,
     outcomes: bool = False,
+    asked: bool = False,
 ) -> None:
     """
     Move what *journal* says into ``told``, ``meta`` and ``movements``, in one transaction, once.
 
-    With *outcomes* what became of every operation is written down as well, before anything is moved for good.
+    With *outcomes* what became of every operation is written down as well, before anything is moved for good; with
+    *asked*, which events have no answer, in ``temp.asked``.
     Raises RepairState where the journal, or a plan that it speaks of, is damaged or gone.
     """
     if rows(connection, "SELECT 1 FROM meta WHERE key = 'journal' AND value = ?", [journal_id]):
@@ -53,6 +55,8 @@ def fold(
     def write_down(begun: Begun, number: int) -> None:
         if outcomes:
             _write_outcomes(connection, state, journal_id, begun, number)
+        if asked and target.event:
+            asking.note(connection, begun)
 
     rows(connection, "BEGIN")
     try:

@@ -10,7 +10,7 @@ import dagster as dg
 from pydantic import Field
 
 from . import by_hand, orphans, pauses
-from .assets import no_retry, state
+from .assets import RETRIED, no_retry, state
 from .connection_test import Finding, failed, try_connection
 from .declared import Declared
 from .doubts import Decision
@@ -30,7 +30,7 @@ class DecideConfig(dg.Config):
 
     sync: str = Field(description="Name of the sync")
     ids: list[str] = Field([], description="The rows' opaque ids, as `zeotap doubts` lists them")
-    everything: bool = Field(False, description="All rows in doubt, in place of ids")
+    everything: bool = Field(False, description="All rows that are in doubt when the run is asked for, in place of ids")
     decision: str = Field(description="resend: it did not happen; was_sent: it did; drop: never ask again")
     by: str = Field(description="Who decides")
     reason: str = Field(description="Why")
@@ -102,6 +102,7 @@ def jobs(declared: Declared) -> list[dg.JobDefinition]:
                 reason=config.reason,
                 run=context.run_id,
                 now=datetime.now(UTC),
+                seen=requested(context.instance, context.run),
             )
         context.log.info(said)
 
@@ -171,6 +172,18 @@ def jobs(declared: Declared) -> list[dg.JobDefinition]:
         "retention": delete_old,
     }
     return [_job(name, op) for name, op in named.items()]
+
+
+def requested(instance: dg.DagsterInstance, run: dg.DagsterRun) -> datetime | None:
+    """
+    Return when somebody asked for *run*: it may have waited in the queue since, and for its process.
+
+    One that Dagster began again by itself was asked for when the first was.
+    """
+    first = run.root_run_id if RETRIED in run.tags else None
+    stats = instance.get_run_stats(first or run.run_id)
+    moment = stats.enqueued_time or stats.launch_time or stats.start_time
+    return datetime.fromtimestamp(moment, UTC) if moment else None
 
 
 def test_all(declared: Declared, names: list[str], *, run: str) -> list[Finding]:

@@ -23,7 +23,7 @@ from pathlib import Path
 
 import duckdb
 
-from . import fold, stamps
+from . import asking, fold, stamps
 from .destinations.base import Target
 from .engines.duckdb import attached, first_line, memory, opened, rows
 from .errors import RepairState
@@ -190,10 +190,11 @@ class Ledger:
         Open a connection in which ``told``, ``meta`` and ``movements`` say what the target was told by now.
 
         What the journal holds is folded into a copy, so that a sync that is under way
-        is not disturbed.
+        is not disturbed; what that one is asking at the moment is in ``temp.asked``.
         """
         tail = self.journal_file.read_bytes() if self.journal_file.exists() else b""
         with memory(folder(self.state.root / "spill")) as connection, ExitStack() as stack:
+            asking.prepare(connection)
             if self.file.exists():
                 ledger = stack.enter_context(attached(connection, self.file))
                 self._check(connection, f"{ledger}.")
@@ -212,7 +213,8 @@ class Ledger:
                     journal = read_id(copy)
                     assert journal is not None
                     before = self.standing(connection).generation
-                    fold.fold(connection, self.target, self.state, journal, copy)
+                    fold.fold(connection, self.target, self.state, journal, copy, asked=True)
+                asking.leave_the_dead(connection, self.state.account(self.address), self.journal_file, journal)
                 # The sync that is under way may add to the same movement: what is made from a part of it fits no more
                 # when it has ended.
                 fold.set_meta(connection, generation=str(before))

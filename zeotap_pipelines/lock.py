@@ -6,9 +6,10 @@ import fcntl
 import json
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from .errors import WaitForAccount
 from .state import folder, unwritable
@@ -48,17 +49,39 @@ def speaking(
         os.close(descriptor)
 
 
-def _try(descriptor: int) -> bool:
+def may_speak(account: Path, run: str) -> bool:
+    """Return whether *run* holds the lock of the account whose folder is *account*, as far as anybody can tell."""
+    path = account / "account.lock"
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        descriptor = os.open(path, os.O_RDONLY)
+    except FileNotFoundError:
+        return False
+    try:
+        # Shared, and for an instant: whoever looks keeps nobody from looking.
+        return not _try(descriptor, fcntl.LOCK_SH) and _said(path).get("run", run) == run
+    finally:
+        os.close(descriptor)
+
+
+def _try(descriptor: int, how: int = fcntl.LOCK_EX) -> bool:
+    try:
+        fcntl.flock(descriptor, how | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
     return True
 
 
 def _holder(path: Path) -> str:
-    try:
-        holder = json.loads(path.read_text())
-        return f"sync {holder['sync']} (run {holder['run']}, process {holder['pid']})"
-    except (ValueError, KeyError, OSError):
+    holder = _said(path)
+    if not {"run", "sync", "pid"} <= holder.keys():
         return "another run"
+    return f"sync {holder['sync']} (run {holder['run']}, process {holder['pid']})"
+
+
+def _said(path: Path) -> Mapping[str, Any]:
+    """Return what the holder wrote; nothing where he is about to."""
+    try:
+        said = json.loads(path.read_text())
+    except (ValueError, OSError):
+        return {}
+    return said if isinstance(said, dict) else {}

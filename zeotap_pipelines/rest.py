@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from .destinations.base import Target
@@ -14,14 +15,21 @@ from .state import State
 
 @contextmanager
 def at_rest(
-    state: State, target: Target, address: Address, *, run: str, what: str, wait: float = 60.0
+    state: State,
+    target: Target,
+    address: Address,
+    *,
+    run: str,
+    what: str,
+    wait: float = 60.0,
+    sleep: Callable[[float], None] = time.sleep,
 ) -> Iterator[Ledger]:
     """
     Hold the account of *address* for *what*, and give the folded ledger.
 
     Raises WaitForAccount, naming who speaks to the account, after *wait* seconds.
     """
-    with speaking(state.account(address), run=run, sync=what, wait=wait):
+    with speaking(state.account(address), run=run, sync=what, wait=wait, sleep=sleep):
         ledger = Ledger(state, target, address)
         fold_rest(ledger)
         yield ledger

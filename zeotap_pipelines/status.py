@@ -6,6 +6,7 @@ import json
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from .asking import in_doubt
 from .engines.duckdb import rows
 from .errors import RepairState
 from .ledger import Ledger
@@ -40,10 +41,11 @@ def status(sync: Sync, state: State, now: datetime) -> Status:
     ledger = Ledger(state, sync.target, sync.address)
     with ledger.reading() as connection:
         standing = ledger.standing(connection)
-        [(told, unsettled, in_doubt)] = rows(
+        [(told, unsettled, doubts)] = rows(
             connection,
-            """
-            SELECT count(*) FILTER (state = 'in'), count(*) FILTER (unsettled), count(*) FILTER (state = 'doubt')
+            f"""
+            SELECT count(*) FILTER (state = 'in'), count(*) FILTER (unsettled),
+                count(*) FILTER ({in_doubt(sync.target)})
             FROM told
             """,
         )
@@ -55,7 +57,7 @@ def status(sync: Sync, state: State, now: datetime) -> Status:
         told=told,
         mark=standing.mark_partition,
         unsettled=unsettled,
-        in_doubt=in_doubt,
+        in_doubt=doubts,
         open_tasks=len(OpenTasks(account / "tasks.jsonl").open()),
         paused_until=paused,
         calls_today=calls,

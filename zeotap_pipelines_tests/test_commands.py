@@ -12,9 +12,12 @@ from typing import Any
 import dagster as dg
 import pytest
 
+from zeotap_pipelines.assets import state
 from zeotap_pipelines.cli import main, parser
 from zeotap_pipelines.declared import Declared
+from zeotap_pipelines.doubts import Doubt, doubts
 from zeotap_pipelines.jobs import jobs
+from zeotap_pipelines.ledger import Ledger
 from zeotap_pipelines.sandbox import (
     CLIENT_SECRET,
     CROWDTWIST_API_KEY,
@@ -23,6 +26,7 @@ from zeotap_pipelines.sandbox import (
     Fault,
     Sandbox,
 )
+from zeotap_pipelines.sync import Sync
 from zeotap_pipelines_tests.project import DAYS, SYNC, Project, members
 from zeotap_pipelines_tests.test_going_on import look
 
@@ -361,6 +365,15 @@ def test_whom_nobody_could_ask_about_is_not_called_removed(
     assert "still held: moengage/main/cohort/tv" in said and "erased 1 rows of 1 snapshots" in said
 
 
+WAITING = "5d6f0000-0000-4000-8000-000000000001"
+"""The id of a run that waits in the queue."""
+
+
+def left(sync: Sync) -> list[Doubt]:
+    """The rows in doubt."""
+    return doubts(Ledger(state(), sync.target, sync.address))
+
+
 class Office:
     """The jobs of a project, as the UI runs them."""
 
@@ -370,14 +383,16 @@ class Office:
         self.project = project
         self.jobs = {job.name: job for job in jobs(Declared(tree))}
 
-    def run(self, name: str, **config: Any) -> tuple[bool, str]:
+    def run(self, name: str, run_id: str | None = None, **config: Any) -> tuple[bool, str]:
         job = self.jobs[name]
         [op] = [node.name for node in job.graph.node_defs]
         run_config = {
             "ops": {op: {"config": config}},
             "loggers": {"console": {"config": {"log_level": "CRITICAL"}}},
         }
-        result = job.execute_in_process(run_config=run_config, instance=self.project.instance, raise_on_error=False)
+        result = job.execute_in_process(
+            run_config=run_config, instance=self.project.instance, raise_on_error=False, run_id=run_id
+        )
         failed = [event.step_failure_data for event in result.all_events if event.is_step_failure]
         said = [one.user_failure_data.description if one.user_failure_data else str(one.error) for one in failed]
         return result.success, "\n".join(str(one) for one in said)
@@ -402,6 +417,28 @@ def test_every_job_does_what_its_command_does(credits: Project, group: Sandbox, 
     assert "happen twice" in office.run("reassert", sync="people_to_credits")[1]
     assert "take the sync out" in office.run("decommission", address=GROUP)[1]
     assert office.run("retention", snapshots=1, dry_run=True)[0]
+
+
+def test_a_job_about_all_rows_is_about_those_that_were_in_doubt_when_it_was_asked_for(
+    credits: Project, group: Sandbox
+) -> None:
+    """It waits in the queue, and somebody's next run leaves rows in doubt meanwhile."""
+    office = Office(credits)
+    group.faults.add(Fault(kind="reset_after", method="POST", path=f"/{CANARY}"))
+    credits.run(*CREDIT_CHAIN, day=ONE)
+    said = {"sync": "people_to_credits", "by": "me", "reason": "asked them", "decision": "drop", "everything": True}
+    queued = dg.DagsterEvent(dg.DagsterEventType.RUN_ENQUEUED.value, "decide_doubts")
+    credits.instance.report_dagster_event(queued, WAITING)
+    group.faults.add(Fault(kind="reset_after", method="POST", path="/activities"))
+    group.crowdtwist.put_user(email_address="3@example.com", first_name="A", last_name="B")
+    credits.seen({TWO: ["3"]})
+    credits.run(*CREDIT_CHAIN, day=TWO)
+    sync = credits.sync("people_to_credits")
+    assert len(left(sync)) == 2
+    assert office.run("decide_doubts", WAITING, **said)[0]
+    assert [one.partition for one in left(sync)] == [TWO]
+    assert office.run("decide_doubts", **said)[0]
+    assert not left(sync)
 
 
 def test_whatever_names_no_person_is_a_job(project: Project) -> None:

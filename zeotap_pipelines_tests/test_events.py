@@ -49,6 +49,7 @@ def in_doubt(world: World) -> set[str]:
 
 
 def settle(world: World, decision: Decision, ids: list[str] | None = None) -> int:
+    ids = [one.id for one in doubts(world.ledger)] if ids is None else ids
     return decide(world.ledger, ids, decision, by="ann", reason="looked it up", now=world.clock.now())
 
 
@@ -484,7 +485,7 @@ def test_a_person_decides_by_opaque_ids_and_each_decision_is_stored(world: World
         settle(world, Decision.DROP, ["0123", ids["dropped"]])
     for by, why in (("", ""), (" ", "known"), ("ada", "\u00a0")):
         with pytest.raises(FixDeclaration, match="who decides and why"):
-            decide(world.ledger, None, Decision.DROP, by=by, reason=why, now=world.clock.now())
+            decide(world.ledger, ids.values(), Decision.DROP, by=by, reason=why, now=world.clock.now())
     assert in_doubt(world) == {"resent", "sent", "dropped"}, "a wrong id decides nothing"
     for decision, event in ((Decision.RESEND, "resent"), (Decision.WAS_SENT, "sent"), (Decision.DROP, "dropped")):
         assert settle(world, decision, [ids[event]]) == 1

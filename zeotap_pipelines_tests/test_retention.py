@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from zeotap_pipelines.doubts import Decision, decide
+from zeotap_pipelines.doubts import Decision, decide, doubts
 from zeotap_pipelines.errors import FixDeclaration
 from zeotap_pipelines.lock import speaking
 from zeotap_pipelines.retention import Swept, sweep
@@ -90,7 +90,14 @@ def test_a_plan_of_events_that_are_owed_or_in_doubt_stays(tmp_path: Path) -> Non
     world.clock.pass_(400 * DAY)
     assert swept(world, plans=1, snapshots=1).files["plans"] == 1
     assert files(world, "diffs") == [day(0).key, day(2).key]
-    decide(world.ledger, None, Decision.RESEND, by="me", reason="lost", now=world.clock.now())
+    decide(
+        world.ledger,
+        [one.id for one in doubts(world.ledger)],
+        Decision.RESEND,
+        by="me",
+        reason="lost",
+        now=world.clock.now(),
+    )
     assert world.deliver([], day(3)).asked == 1
 
 

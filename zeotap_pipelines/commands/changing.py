@@ -20,7 +20,7 @@ def add(parsers: Any) -> None:
     decide = place.command(parsers, "decide", "settle rows in doubt")
     decide.add_argument("sync", metavar="SYNC")
     rows = decide.add_mutually_exclusive_group(required=True)
-    rows.add_argument("--all", action="store_true", help="all rows in doubt")
+    rows.add_argument("--all", action="store_true", help="all rows that doubts lists at this moment")
     rows.add_argument("--ids", nargs="+", metavar="ID", help="rows by the ids that doubts lists")
     becomes = decide.add_mutually_exclusive_group(required=True)
     for decision, says in (
