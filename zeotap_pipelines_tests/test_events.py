@@ -24,7 +24,7 @@ from zeotap_pipelines.model import Fate
 from zeotap_pipelines.naming import masked
 from zeotap_pipelines.sandbox import CrowdTwistSettings, Fault, Sandbox, SandboxTransport, at
 from zeotap_pipelines.trip import Approval
-from zeotap_pipelines_tests.specimens import credit, crowdtwist
+from zeotap_pipelines_tests.specimens import Example, credit, crowdtwist
 from zeotap_pipelines_tests.world import Clock, Rows, World, day, nth
 
 CREDIT = "/v2/users"
@@ -540,6 +540,16 @@ runs = st.tuples(st.integers(0, 2), people, hitches, st.sampled_from([None, 1]))
 steps = st.lists(st.one_of(runs, runs, st.booleans()), min_size=2, max_size=5)
 
 
+def unlike(example: Example) -> Example:
+    """The same with events that differ in more than their ids: else a guard takes a new one for one that is gone."""
+
+    def person(name: str) -> dict[str, str | None]:
+        row = example.person(name)
+        return {**row, "points": f"{ord(name[0])}{row['points']}"}
+
+    return replace(example, person=person)
+
+
 @settings(deadline=None, max_examples=5, suppress_health_check=list(HealthCheck))
 @given(steps)
 def test_whatever_happens_no_event_is_doubled_or_lost(history) -> None:
@@ -548,7 +558,7 @@ def test_whatever_happens_no_event_is_doubled_or_lost(history) -> None:
     who knows the truth drops what is in doubt, or resends what did not happen.
     """
     with tempfile.TemporaryDirectory() as root:
-        world = World(Path(root), credit())
+        world = World(Path(root), unlike(credit()))
         wanted: set[str] = set()
         dropped: set[str] = set()
         unanswered: set[str] = set()
