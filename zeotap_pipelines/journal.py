@@ -180,6 +180,19 @@ def follows(path: Path) -> bool:
     return json.loads(line).get("follows") is not None
 
 
+def plans_asked_for(path: Path) -> list[str]:
+    """Return the plans that something was asked for, by the journal at *path*; none where there is no journal."""
+    if not path.exists():
+        return []
+    with path.open("rb") as file:
+        _id(file.readline(), path)
+        try:
+            lines = [json.loads(line) for line in file if line.endswith(b"\n")]
+            return list(dict.fromkeys(str(line["plan"]) for line in lines if line["kind"] == "asked"))
+        except (ValueError, KeyError, TypeError) as error:
+            raise RepairState(f"the journal {path} is damaged") from error
+
+
 def _start(path: Path, follows: str | None = None) -> None:
     header = {"n": 0, "kind": "journal", "id": os.urandom(16).hex()} | ({"follows": follows} if follows else {})
     write_text(path, json.dumps(header) + "\n")

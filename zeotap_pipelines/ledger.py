@@ -32,6 +32,9 @@ from .model import Address
 from .rendering import key
 from .state import State, folder, replacing, unwritable
 
+LEDGER, JOURNAL = "ledger.duckdb", "journal.jsonl"
+"""The files in a target's folder."""
+
 MIGRATIONS = {2: "ALTER TABLE told ADD COLUMN IF NOT EXISTS stamp UBIGINT"}
 """What makes a ledger of one version less into one of this."""
 
@@ -107,12 +110,12 @@ class Ledger:
     @property
     def file(self) -> Path:
         """The ledger's database file."""
-        return self.state.target(self.address) / "ledger.duckdb"
+        return self.state.target(self.address) / LEDGER
 
     @property
     def journal_file(self) -> Path:
         """The journal beside it."""
-        return self.state.target(self.address) / "journal.jsonl"
+        return self.state.target(self.address) / JOURNAL
 
     @property
     def stamps_file(self) -> Path:
@@ -123,18 +126,14 @@ class Ledger:
         """Whether anything was ever told to the target."""
         return self.file.exists()
 
-    def journal(self) -> Journal:
+    def check(self) -> None:
         """
-        Open the journal to append to it. The account's lock must be held.
+        Raise RepairState where the ledger or its journal is missing, or is none: what it held may have been asked.
 
-        A ledger that once had one always has one, and one that follows another has a
-        ledger. Raises RepairState where it is missing: what it held may have been asked.
+        A ledger that once had a journal always has one, and a journal that follows another has a ledger.
         """
-        if not self.exists() and follows(self.journal_file):
-            raise RepairState(
-                f"the ledger {self.file} is missing, and with it what was told: put it back; "
-                f"if it is lost, move {self.journal_file.name} away too and adopt what the target holds (zeotap adopt)"
-            )
+        # The journal is looked at first: one that is under way may make its ledger meanwhile, and never loses it.
+        refuse_lost_ledger(self.file, self.journal_file)
         if self.exists() and not self.journal_file.exists():
             with self.reading() as connection:
                 if rows(connection, "SELECT 1 FROM meta WHERE key = 'journal'"):
@@ -142,6 +141,10 @@ class Ledger:
                         f"the journal {self.journal_file} is missing, and with it what was asked last: put it back; "
                         f"if it is lost, move {self.file.name} away too and adopt what the target holds (zeotap adopt)"
                     )
+
+    def journal(self) -> Journal:
+        """Open the journal to append to it, once it is checked. The account's lock must be held."""
+        self.check()
         return Journal(self.journal_file, self.state.witness)
 
     def fold(self, journal: Journal) -> None:
@@ -346,6 +349,15 @@ class Ledger:
             )
         if meta and meta["address"] != str(self.address):
             raise RepairState(f"the ledger {self.file} belongs to {meta['address']}, not to {self.address}")
+
+
+def refuse_lost_ledger(file: Path, journal: Path) -> None:
+    """Raise RepairState where the ledger at *file* is missing, though its *journal* says that there was one."""
+    if follows(journal) and not file.exists():
+        raise RepairState(
+            f"the ledger {file} is missing, and with it what was told: put it back; "
+            f"if it is lost, move {journal.name} away too and adopt what the target holds (zeotap adopt)"
+        )
 
 
 @contextmanager

@@ -1,12 +1,15 @@
-"""Targets that were told something and that no sync declares any more: listed, and given up on request."""
+"""Targets that were asked something and that no sync declares any more: listed, and given up on request."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-from . import fold
+import duckdb
+
+from . import fold, words
 from .audience import Audience
 from .destinations.agillic_groups import AgillicTargetGroup
 from .destinations.agillic_recipients import AgillicRecipients
@@ -16,11 +19,14 @@ from .destinations.crowdtwist import UserProfile
 from .destinations.crowdtwist_activities import ActivityCredit
 from .destinations.kognitiv import PromotionalMemberGroup
 from .destinations.moengage import Cohort
-from .engines.duckdb import opened, rows
+from .engines.duckdb import attached, first_line, memory, opened, rows
 from .errors import FixDeclaration, RepairState
-from .ledger import Ledger
+from .journal import plans_asked_for
+from .ledger import JOURNAL, LEDGER, Ledger, refuse_lost_ledger
 from .mapping import Field
 from .model import Address, Fate, Mode, Verb
+from .naming import literal
+from .plan import load_file
 from .removal import removable, remove
 from .state import State
 from .sync import Sync
@@ -50,12 +56,13 @@ class Orphan:
 
 
 def addresses(state: State) -> list[Address]:
-    """Return the addresses of all targets that have a ledger."""
-    return sorted((_address(file) for file in _ledgers(state)), key=str)
+    """Return the addresses of all targets that were ever asked, or told, something."""
+    homes = sorted((state.root / "ledger").glob("*/*/*/*/"))
+    return sorted(filter(None, (_address(state, home) for home in homes)), key=str)
 
 
 def known_syncs(state: State, declared: Iterable[Sync]) -> list[Sync]:
-    """Return a sync for every target that was ever told something: the declared one, or a stand-in."""
+    """Return a sync for every target that was ever asked something: the declared one, or a stand-in."""
     by_address = {sync.address: sync for sync in declared}
     begun = {a: s for a, s in by_address.items() if Ledger(state, s.target, a).journal_file.exists()}
     return list(begun.values()) + [
@@ -64,13 +71,11 @@ def known_syncs(state: State, declared: Iterable[Sync]) -> list[Sync]:
 
 
 def stand_in(state: State, address: Address) -> Sync:
-    """Return a sync that can speak to the target at *address*, made from what the ledger remembers."""
+    """Return a sync that can speak to the target at *address*, made from what the ledger and its journal remember."""
     make = _TARGETS.get((address.service, address.kind))
     if make is None:
         raise RepairState(f"{address} is of a kind that this version of zeotap_pipelines doesn't know")
-    with opened(state.target(address) / "ledger.duckdb", read_only=True) as connection:
-        names = rows(connection, "SELECT name FROM told WHERE state <> 'forgotten' LIMIT 1")
-    target = make(address.name, names[0][0] if names else "")
+    target = make(address.name, _identified_by(state, state.target(address)))
     fields = dict.fromkeys([*target.identity, *target.required])
     mode = Mode.REMOVE if Verb.REMOVE in target.verbs else next(iter(target.modes()))
     mapping = {name: Field(column=name) for name in fields}
@@ -78,14 +83,20 @@ def stand_in(state: State, address: Address) -> Sync:
 
 
 def orphans(state: State, declared: Iterable[Sync]) -> list[Orphan]:
-    """Return the targets that were told something and that none of the *declared* syncs writes to."""
+    """
+    Return the targets that were asked something and that none of the *declared* syncs writes to.
+
+    Raises RepairState where the ledger or the journal of one is missing.
+    """
     taken = {sync.address for sync in declared}
     found = []
     for address in addresses(state):
         if address in taken:
             continue
         sync = stand_in(state, address)
-        with Ledger(state, sync.target, address).reading() as connection:
+        ledger = Ledger(state, sync.target, address)
+        ledger.check()
+        with ledger.reading() as connection:
             [(told, last)] = rows(
                 connection, "SELECT count(*) FILTER (state = 'in' OR unsettled), max(moment) FROM told"
             )
@@ -118,17 +129,44 @@ def decommission(sync: Sync, trip: Trip) -> Summary | None:
     return summary
 
 
-def _ledgers(state: State) -> Iterator[Path]:
-    yield from (state.root / "ledger").glob("*/*/*/*/ledger.duckdb")
+def _address(state: State, home: Path) -> Address | None:
+    """Return whose folder *home* is; None where nothing was ever asked."""
+    if (home / LEDGER).exists():
+        with opened(home / LEDGER, read_only=True) as connection:
+            found = rows(connection, "SELECT value FROM meta WHERE key = 'address'")
+        if not found:
+            raise RepairState(f"the ledger {home / LEDGER} doesn't say whose it is")
+        return Address(*found[0][0].split("/", 3))
+    refuse_lost_ledger(home / LEDGER, home / JOURNAL)
+    # A first run that was killed: there is no ledger before the first fold.
+    for path in _asked_for(state, home):
+        plan = load_file(path.with_suffix(".json"))
+        if plan is None:
+            raise RepairState(f"what is known of the plan {path} is gone, and the journal in {home} refers to it")
+        return Address(*plan.address.split("/", 3))
+    return None
 
 
-def _address(file: Path) -> Address:
-    with opened(file, read_only=True) as connection:
-        found = rows(connection, "SELECT value FROM meta WHERE key = 'address'")
-    if not found:
-        raise RepairState(f"the ledger {file} doesn't say whose it is")
-    service, account, kind, name = found[0][0].split("/", 3)
-    return Address(service, account, kind, name)
+def _identified_by(state: State, home: Path) -> str:
+    """Return the field that the rows of the target in *home* are identified by; nothing where there was never one."""
+    sources = [f"read_parquet({literal(str(path))})" for path in _asked_for(state, home)]
+    with memory() as connection, ExitStack() as stack:
+        if (home / LEDGER).exists():
+            told = f"{stack.enter_context(attached(connection, home / LEDGER))}.told"
+            sources.insert(0, f"{told} WHERE state <> 'forgotten'")
+        for source in sources:
+            try:
+                names = rows(connection, f"SELECT name FROM {source} LIMIT 1")
+            except duckdb.Error as error:
+                raise RepairState(f"what {home} refers to can't be read: {first_line(error)}") from error
+            if names:
+                return str(names[0][0])
+    return ""
+
+
+def _asked_for(state: State, home: Path) -> list[Path]:
+    """Return the plans that something was asked for, and of which the ledger in *home* doesn't know yet."""
+    return [words.plan_file(state, plan) for plan in plans_asked_for(home / JOURNAL)]
 
 
 def _table(name: str) -> tuple[str, str, str]:

@@ -46,7 +46,7 @@ def plan(sync: Sync, partition: Partition, state: State, *, run: str, trip: Trip
     speaking right now: then ledger and journal are read together.
     """
     ledger = Ledger(state, sync.target, sync.address)
-    _refuse_lost_events(sync, ledger)
+    refuse_lost_events(sync, ledger)
     try:
         with speaking(state.account(sync.address), run=run, sync=sync.name, wait=0), ledger.journal() as journal:
             ledger.fold(journal)
@@ -77,7 +77,7 @@ def carry_out(
     state = trip.state
     with speaking(state.account(sync.address), run=trip.run, sync=sync.name, wait=wait):
         ledger = Ledger(state, sync.target, sync.address)
-        _refuse_lost_events(sync, ledger)
+        refuse_lost_events(sync, ledger)
         with ledger.journal() as journal:
             ledger.fold(journal)
         with ledger.reading() as connection:
@@ -139,7 +139,7 @@ def _made(sync: Sync, partition: Partition, taken: snapshots.Snapshot, state: St
     return make_plan(sync, partition, taken, state, now=now)
 
 
-def _refuse_lost_events(sync: Sync, ledger: Ledger) -> None:
+def refuse_lost_events(sync: Sync, ledger: Ledger) -> None:
     """
     Raise RepairState where events were asked for at the sync's address, and neither ledger nor journal knows of it.
 

@@ -100,7 +100,7 @@ def read(connection: duckdb.DuckDBPyConnection, target: Target, state: State, jo
         """,
     )
     return [
-        Begun(plan, run, sync, partition, occasion, _file(state, plan))
+        Begun(plan, run, sync, partition, occasion, plan_file(state, plan))
         for plan, run, sync, partition, occasion in begun
     ]
 
@@ -135,7 +135,8 @@ def readable(begun: Begun) -> Iterator[None]:
         raise
 
 
-def _file(state: State, plan: str) -> Path:
+def plan_file(state: State, plan: str) -> Path:
+    """Return the file of a plan that the journal refers to. Raises RepairState where it is gone."""
     path = state.find_plan(plan)
     if path is None:
         raise RepairState(f"plan {plan} is gone, and the journal still refers to it: restore {state.root}/diffs")

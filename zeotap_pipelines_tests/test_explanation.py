@@ -2,20 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
+import pyarrow
 import pytest
+from pyarrow import parquet
 
 from zeotap_pipelines import by_hand
-from zeotap_pipelines.errors import FixDeclaration, TryAgainLater
+from zeotap_pipelines.errors import FixDeclaration, RepairState, TryAgainLater
 from zeotap_pipelines.explanation import explain
 from zeotap_pipelines.model import Fate, Mode
-from zeotap_pipelines.orphans import find_orphan, orphans
+from zeotap_pipelines.orphans import find_orphan, known_syncs, orphans
 from zeotap_pipelines.sandbox import Fault
 from zeotap_pipelines.status import status
 from zeotap_pipelines.sync import Guards
 from zeotap_pipelines_tests import specimens
-from zeotap_pipelines_tests.world import Rows, World, day
+from zeotap_pipelines_tests.world import Rows, World, day, nth
+
+LOST: list[Callable[[World], None]] = [
+    lambda world: world.ledger.file.unlink(),
+    lambda world: world.ledger.journal_file.unlink(),
+    lambda world: world.ledger.journal_file.write_text(""),
+]
+"""What may be lost beside what is left."""
 
 
 @pytest.fixture
@@ -99,6 +109,50 @@ def test_any_target_can_be_given_up(tmp_path: Path, specimen: specimens.Example)
         assert "can't be asked to remove" in said and world.held == before
     assert orphans(world.state, [])[0].decommissioned
     assert not world.sandbox.violations
+
+
+@pytest.mark.parametrize("specimen", specimens.MAIN, ids=lambda one: one.name)
+def test_a_target_whose_first_run_was_killed_is_listed_and_emptied(tmp_path: Path, specimen: specimens.Example) -> None:
+    """There is no ledger before the first fold: what was asked for is in the journal, and whose it is in the plan."""
+    world = World(tmp_path, specimen)
+    world.take(["ann", "bob"])
+    world.plan()
+    assert orphans(world.state, []) == [], "a plan alone asks nothing"
+    with world.dying(nth(1, "answered")):
+        world.carry_out()
+    assert world.ledger.journal_file.exists() and not world.ledger.exists()
+    [orphan] = orphans(world.state, [])
+    assert (orphan.address, orphan.decommissioned) == (str(world.sync.address), None)
+    assert orphans(world.state, [world.sync]) == []
+    assert [sync.address for sync in known_syncs(world.state, [])] == [world.sync.address]
+    by_hand.decommission(find_orphan(world.state, [], orphan.address), world.trip())
+    if specimen.mode is Mode.MIRROR:
+        assert not world.held
+    assert orphans(world.state, [])[0].decommissioned
+    assert not world.sandbox.violations
+
+
+def test_a_row_is_identified_at_an_orphan_as_it_was_when_its_first_run_was_killed(tmp_path: Path) -> None:
+    """An Agillic group's rows go by any field: the target is told again by the same."""
+    world = World(tmp_path, specimens.target_group(Mode.MIRROR))
+    with world.dying(nth(1, "asked")):
+        world.deliver(["ann"])
+    [plan] = (world.state.root / "diffs").rglob("*.parquet")
+    table = parquet.read_table(plan)
+    names = pyarrow.array(["PERSON_ID"] * len(table))
+    parquet.write_table(table.set_column(table.column_names.index("name"), "name", names), plan)
+    target = find_orphan(world.state, [], str(world.sync.address)).target
+    assert target.identity[0] == "PERSON_ID"
+
+
+@pytest.mark.parametrize("lost", LOST)
+def test_an_orphan_whose_ledger_or_journal_is_lost_is_not_called_sound(
+    world: World, lost: Callable[[World], None]
+) -> None:
+    world.deliver(["1"])
+    lost(world)
+    with pytest.raises(RepairState):
+        orphans(world.state, [])
 
 
 def test_a_target_that_could_not_be_emptied_is_not_given_up(world: World) -> None:

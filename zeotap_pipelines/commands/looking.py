@@ -28,7 +28,7 @@ def add(parsers: Any) -> None:
     explain.add_argument("sync", metavar="SYNC")
     explain.add_argument("key", metavar="KEY", help="the identity's value; of events, the event's id")
     explain.set_defaults(run=_explain)
-    orphans = place.command(parsers, "orphans", "targets that were told something and have no sync", listing=True)
+    orphans = place.command(parsers, "orphans", "targets that were asked something and have no sync", listing=True)
     orphans.set_defaults(run=_orphans)
 
 
