@@ -15,6 +15,7 @@ from .asking import in_doubt
 from .engines.duckdb import first_line, lines, rows
 from .errors import MakePlanAgain, RepairState
 from .ledger import Ledger
+from .lost import refuse_lost
 from .model import Partition
 from .naming import filename, literal
 from .state import State
@@ -67,9 +68,14 @@ class Explanation:
 
 
 def explain(sync: Sync, key: str, state: State) -> Explanation:
-    """Return what is known of *key*, an identity's value, at the target of *sync*."""
+    """
+    Return what is known of *key*, an identity's value, at the target of *sync*.
+
+    Raises RepairState where its state is lost or damaged.
+    """
     found = Explanation(sync.name, str(sync.address))
     ledger = Ledger(state, sync.target, sync.address)
+    refuse_lost(sync, ledger)
     told_key = rendering.key(sync.target, sync.target.identity, "name", "value")
     theirs = f"(key = {literal(key)} OR {Who(key, _only(sync)).told(sync.target)})"
     keys: set[str] = set()

@@ -11,25 +11,23 @@ from . import snapshot as snapshots
 from .clock import SYSTEM
 from .delivery import deliver, superseded
 from .diff import make_plan
-from .engines.duckdb import memory, rows
 from .errors import (
     AskForRestore,
     ContinueLater,
     FilledOnce,
     HalfFilled,
     MakePlanAgain,
-    RepairState,
     RestoredSince,
     WaitForAccount,
 )
 from .guards import judge
 from .ledger import Ledger
 from .lock import speaking
+from .lost import refuse_lost
 from .model import Partition
-from .naming import literal
 from .opposed import opposing
 from .pauses import closed
-from .plan import Plan, load, load_file
+from .plan import Plan, load
 from .state import State
 from .sync import Sync
 from .trip import Approval, Summary, Trip
@@ -46,7 +44,7 @@ def plan(sync: Sync, partition: Partition, state: State, *, run: str, trip: Trip
     speaking right now: then ledger and journal are read together.
     """
     ledger = Ledger(state, sync.target, sync.address)
-    refuse_lost_events(sync, ledger)
+    refuse_lost(sync, ledger)
     try:
         with speaking(state.account(sync.address), run=run, sync=sync.name, wait=0), ledger.journal() as journal:
             ledger.fold(journal)
@@ -77,7 +75,7 @@ def carry_out(
     state = trip.state
     with speaking(state.account(sync.address), run=trip.run, sync=sync.name, wait=wait):
         ledger = Ledger(state, sync.target, sync.address)
-        refuse_lost_events(sync, ledger)
+        refuse_lost(sync, ledger)
         with ledger.journal() as journal:
             ledger.fold(journal)
         with ledger.reading() as connection:
@@ -137,29 +135,3 @@ def _made(sync: Sync, partition: Partition, taken: snapshots.Snapshot, state: St
             return make_plan(sync, partition, taken, state, now=now)
         taken = snapshots.read(sync.audience, partition, state)
     return make_plan(sync, partition, taken, state, now=now)
-
-
-def refuse_lost_events(sync: Sync, ledger: Ledger) -> None:
-    """
-    Raise RepairState where events were asked for at the sync's address, and neither ledger nor journal knows of it.
-
-    Each of them would happen again.
-    """
-    if not sync.target.event or ledger.exists() or ledger.journal_file.exists():
-        return
-    state = ledger.state
-    files = sorted(state.outcomes(sync.name, "").parent.glob("*/*.parquet"))
-    if not files:
-        return
-    with memory() as connection:
-        listed = ", ".join(literal(str(file)) for file in files)
-        asked = rows(connection, f"SELECT DISTINCT plan FROM read_parquet([{listed}], union_by_name = true)")
-    for (name,) in asked:
-        path = state.find_plan(name)
-        made = path and load_file(path.with_suffix(".json"))
-        if made and made.address == str(sync.address):
-            raise RepairState(
-                f"the ledger {ledger.file} is missing, though {files[0].parent.parent} says that events were asked "
-                f"for: put it back; if it is lost, list the events that happened (zeotap adopt {sync.name} "
-                "--keys FILE.csv): what is not listed happens again"
-            )

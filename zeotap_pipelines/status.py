@@ -10,6 +10,7 @@ from .asking import in_doubt
 from .engines.duckdb import rows
 from .errors import RepairState
 from .ledger import Ledger
+from .lost import refuse_lost
 from .state import State
 from .sync import Sync
 from .tasks import OpenTasks
@@ -37,8 +38,13 @@ class Status:
 
 
 def status(sync: Sync, state: State, now: datetime) -> Status:
-    """Return how *sync* stands; a delivery that is under way is not disturbed."""
+    """
+    Return how *sync* stands; a delivery that is under way is not disturbed.
+
+    Raises RepairState where its state is lost or damaged: then the sync refuses to run, and nobody knows.
+    """
     ledger = Ledger(state, sync.target, sync.address)
+    refuse_lost(sync, ledger)
     with ledger.reading() as connection:
         standing = ledger.standing(connection)
         [(told, unsettled, doubts)] = rows(

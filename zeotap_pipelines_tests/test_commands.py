@@ -159,6 +159,21 @@ def test_how_a_sync_stands_and_why_a_key_is_in(project: Project, zeotap: Any) ->
     assert "was told to drop it" in zeotap("explain", "people_to_group", "1")
 
 
+def test_a_sync_whose_state_is_lost_is_no_clean_line(credits: Project, group: Sandbox, zeotap: Any) -> None:
+    group.faults.add(Fault(kind="reset_after", method="POST", path="/activities", times=1))
+    credits.run(*CREDIT_CHAIN, day=ONE)
+    ledger = credits.root / "state" / "ledger" / "crowdtwist" / "main" / "activity_credit" / "visits"
+    (ledger / "journal.jsonl").unlink()
+    refused = credits.run(*CREDIT_CHAIN, day=ONE).failure
+    assert refused.startswith("RepairState: the journal ")
+    said = zeotap("status", status=1)
+    assert f"people_to_credits: {refused}" in said, "what the sync says"
+    assert GROUP in said, "and how the others stand"
+    assert [one["sync"] for one in json.loads(zeotap("status", "people_to_group", "--json"))] == ["people_to_group"]
+    assert refused in zeotap("doubts", "people_to_credits", status=1)
+    assert refused in zeotap("explain", "people_to_credits", "visit of 2", status=1)
+
+
 def test_credits_of_a_lost_state_are_given_again_to_nobody(
     credits: Project, group: Sandbox, zeotap: Any, tmp_path: Path
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -176,6 +177,27 @@ def test_how_a_sync_stands_counts_what_is_told_open_and_used(tmp_path: Path) -> 
     assert (found.told, found.mark, found.unsettled, found.in_doubt, found.open_tasks) == (2, day(0).key, 0, 0, 0)
     assert found.calls_today == len([one for one in world.sandbox.log if "token" not in one.target])
     assert found.paused_until is None
+
+
+@pytest.mark.parametrize("lost", [*LOST, lambda world: shutil.rmtree(world.state.root / "ledger")])
+def test_a_sync_that_would_refuse_to_run_says_so_wherever_it_is_looked_at(
+    tmp_path: Path, lost: Callable[[World], None]
+) -> None:
+    """Nobody is told that all is well, and then that it is not."""
+    world = World(tmp_path, specimens.credit())
+    world.sandbox.faults.add(Fault(kind="reset_after", method="POST", nth=1))
+    world.deliver(["a", "b"])
+    lost(world)
+    with pytest.raises(RepairState) as refused:
+        world.carry_out()
+    looks: list[Callable[[], object]] = [
+        lambda: status(world.sync, world.state, world.clock.now()),
+        lambda: explain(world.sync, "a", world.state),
+    ]
+    for look in looks:
+        with pytest.raises(RepairState) as said:
+            look()
+        assert str(said.value) == str(refused.value)
 
 
 def test_how_a_sync_stands_names_doubts_and_pauses(tmp_path: Path) -> None:

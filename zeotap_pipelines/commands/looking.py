@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from typing import Any
 
 from .. import doubts as doubting
+from ..errors import RepairState
 from ..explanation import explain as explaining
 from ..ledger import Ledger
+from ..lost import refuse_lost
 from ..orphans import orphans as orphaned
 from ..status import status as standing
 from . import place
@@ -46,14 +49,24 @@ def _test(chosen: argparse.Namespace) -> int:
 def _status(chosen: argparse.Namespace) -> int:
     declared = place.declared(chosen)
     names = chosen.sync or sorted(declared.syncs)
-    found = [standing(declared.sync(name), place.state(), place.now()) for name in names]
-    place.show(found, chosen.json, "no sync is declared")
-    return 0
+    found, broken = [], []
+    for name in names:
+        try:
+            found.append(standing(declared.sync(name), place.state(), place.now()))
+        except RepairState as error:  # The others are shown all the same.
+            broken.append(f"{name}: {type(error).__name__}: {error}")
+    if found or chosen.json or not broken:
+        place.show(found, chosen.json, "no sync is declared")
+    for line in broken:
+        print(line, file=sys.stderr)
+    return int(bool(broken))
 
 
 def _doubts(chosen: argparse.Namespace) -> int:
     sync = place.declared(chosen).sync(chosen.sync)
-    found = doubting.doubts(Ledger(place.state(), sync.target, sync.address))
+    ledger = Ledger(place.state(), sync.target, sync.address)
+    refuse_lost(sync, ledger)
+    found = doubting.doubts(ledger)
     place.show(found, chosen.json, f"no row of {sync.name} is in doubt")
     return 0
 
