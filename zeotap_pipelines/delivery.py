@@ -119,16 +119,28 @@ def _fits(sync: Sync, plan: Plan, standing: Standing, restore: bool) -> None:
         raise MakePlanAgain(f"plan {plan.id} no longer fits: plan {min(others)} was delivered since. Make it again")
 
 
-def _so_far(connection: Any, target: Target, plan: Plan, state: State, standing: Standing) -> SoFar:
-    if not standing.moved_since(plan.generation) and not target.event:
-        return SoFar()
+def still_owed(target: Target, plan: Plan, state: State, standing: Standing) -> str:
+    """Return the SQL of the keys in *plan* that a delivery would ask for."""
+    everything = f"SELECT key FROM read_parquet({literal(str(plan.file(state)))})"
+    if _untouched(target, plan, standing):
+        return everything
+    done = f'SELECT "row" FROM ({_met(target, plan, state)}) WHERE settled OR not_in'
+    return f'{everything} WHERE "row" NOT IN ({done})'
+
+
+def _untouched(target: Target, plan: Plan, standing: Standing) -> bool:
+    return not standing.moved_since(plan.generation) and not target.event
+
+
+def _met(target: Target, plan: Plan, state: State) -> str:
+    """Return the SQL of the rows in *plan* that something was asked for: settled, not accepted, unsure."""
     settled = f"""t.plan = {literal(plan.id)} AND NOT t.unsettled AND t.digest IS NOT DISTINCT FROM p.digest
         AND t.state = CASE p.verb WHEN 'remove' THEN 'out' ELSE 'in' END"""
     if target.event:  # Whatever the plan says, and whoever told it: an event that is told is not asked for.
         settled = "t.state = 'in'"
     told_key = key(target, target.identity, "name", "value")
-    query = f"""
-        WITH met AS (
+    return f"""
+        SELECT * FROM (
             SELECT p."row",
                 coalesce({settled}, false) AS settled,
                 coalesce(t.state IN ('doubt', 'dropped') OR (t.refused_verb = p.verb
@@ -137,11 +149,15 @@ def _so_far(connection: Any, target: Target, plan: Plan, state: State, standing:
                 coalesce(t.unsettled, false) AS unsure
             FROM read_parquet({literal(str(plan.file(state)))}) AS p
             JOIN (SELECT *, {told_key} AS told_key FROM told) AS t ON t.told_key = p.key
-        )
-        SELECT * FROM met WHERE settled OR not_in OR unsure
+        ) WHERE settled OR not_in OR unsure
     """
+
+
+def _so_far(connection: Any, target: Target, plan: Plan, state: State, standing: Standing) -> SoFar:
+    if _untouched(target, plan, standing):
+        return SoFar()
     try:
-        met = rows(connection, query)
+        met = rows(connection, _met(target, plan, state))
     except duckdb.Error as error:
         raise RepairState(f"plan {plan.id} can't be read, make it again: {first_line(error)}") from error
     return SoFar(

@@ -81,6 +81,14 @@ def remember_plans(connection: duckdb.DuckDBPyConnection, target: Target, state:
             rows(connection, "DELETE FROM open_plans WHERE plan = ?", [plan])
 
 
+def left_over(connection: duckdb.DuckDBPyConnection, target: Target, state: State) -> list[str]:
+    """Return the SQL of the keys that are owed of plans that were begun, whatever the next one holds."""
+    begun = rows(connection, "SELECT plan, run FROM open_plans")
+    files = [(state.find_plan(plan), run) for plan, run in begun]
+    released = f"SELECT {key(target, target.identity, 'name', 'value')} AS key FROM told WHERE state = 'released'"
+    return [f"SELECT p.key {_owed(target, path, run)}" for path, run in files if path] + [released]
+
+
 def _owed(target: Target, plan: Path, run: str | None) -> str:
     """Return the SQL of the rows ``p`` that are owed of an open *plan*; ``l`` is what was told of each."""
     told_key = key(target, target.identity, "name", "value")

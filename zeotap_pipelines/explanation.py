@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -17,7 +16,7 @@ from .errors import MakePlanAgain, RepairState
 from .ledger import Ledger
 from .lost import refuse_lost
 from .model import Partition
-from .naming import filename, literal
+from .naming import literal
 from .state import State
 from .sync import Sync
 from .who import Who
@@ -86,7 +85,8 @@ def explain(sync: Sync, key: str, state: State) -> Explanation:
             found.told = lines(connection, f"SELECT * FROM {told} WHERE {theirs} ORDER BY moment")
             keys |= {row["key"] for row in found.told}
             plans = [one for (one,) in rows(connection, "SELECT DISTINCT plan FROM movements WHERE plan IS NOT NULL")]
-            newest = _newest(sync, state)
+            plans_made = plan.newest(state, sync.name, str(sync.address))
+            newest = max(plans_made, key=lambda one: (one.partition_end, one.made_at), default=None)
             if newest is not None:
                 found.plan, found.partition = newest.id, newest.partition
                 found.audience = _audience(connection, sync, newest.window, state, theirs)
@@ -122,18 +122,6 @@ def _told(row: Line) -> str:
     refused = f"; refused to {row['refused_verb']} at {row['refused_partition']}" if row["refused_verb"] else ""
     at = f" at {row['partition']}" if row["partition"] else ""
     return f"{held}{unsure}: {row['moment']}, plan {row['plan']}{at}, run {row['run']}{refused}"
-
-
-def _newest(sync: Sync, state: State) -> plan.Plan | None:
-    """Return the newest plan of the newest partition that has one."""
-    found = []
-    for file in (state.root / "diffs" / filename(sync.name)).glob("*/newest"):
-        path = file.with_name(f"{filename(file.read_text(encoding='utf-8'))}.json")
-        partition = json.loads(path.read_text(encoding="utf-8"))["partition"] if path.exists() else None
-        loaded = partition and plan.load(state, sync.name, partition)
-        if loaded and loaded.address == str(sync.address):
-            found.append(loaded)
-    return max(found, key=lambda one: (one.partition_end, one.made_at), default=None)
 
 
 def _audience(

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -153,6 +154,17 @@ def load(state: State, sync: str, partition: str, plan: str | None = None) -> Pl
             return None
         plan = (folder / "newest").read_text(encoding="utf-8")
     return load_file(folder / f"{filename(plan)}.json")
+
+
+def newest(state: State, sync: str, address: str) -> list[Plan]:
+    """Return the newest plan of each partition of *sync* for the target at *address*; what is damaged is made again."""
+    found = []
+    for file in (state.root / "diffs" / filename(sync)).glob("*/newest"):
+        with suppress(RepairState):
+            made = load_file(file.with_name(f"{filename(file.read_text(encoding='utf-8'))}.json"))
+            if made and made.address == address:
+                found.append(made)
+    return found
 
 
 def load_file(path: Path) -> Plan | None:

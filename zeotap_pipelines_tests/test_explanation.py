@@ -11,7 +11,9 @@ import pytest
 from pyarrow import parquet
 
 from zeotap_pipelines import by_hand
-from zeotap_pipelines.errors import FixDeclaration, RepairState, TryAgainLater
+from zeotap_pipelines.debts import Debt
+from zeotap_pipelines.doubts import Decision, decide, doubts
+from zeotap_pipelines.errors import FixConnection, FixDeclaration, RepairState, TryAgainLater
 from zeotap_pipelines.explanation import explain
 from zeotap_pipelines.model import Fate, Mode
 from zeotap_pipelines.orphans import find_orphan, known_syncs, orphans
@@ -198,6 +200,109 @@ def test_a_sync_that_would_refuse_to_run_says_so_wherever_it_is_looked_at(
         with pytest.raises(RepairState) as said:
             look()
         assert str(said.value) == str(refused.value)
+
+
+def owed(world: World) -> int | None:
+    return status(world.sync, world.state, world.clock.now()).owed
+
+
+@pytest.mark.parametrize("specimen", specimens.MAIN, ids=lambda one: one.name)
+def test_how_a_sync_stands_counts_what_is_owed_from_the_plan_to_the_last_row(
+    tmp_path: Path, specimen: specimens.Example
+) -> None:
+    world = World(tmp_path, specimen)
+    assert owed(world) is None, "before there is a plan, nobody knows"
+    world.take(["ann", "bob", "cid", "dot"])
+    world.plan()
+    assert owed(world) == 4
+    world.carry_out(limit=1)
+    assert owed(world) == 3, "a trial leaves the others owed"
+    with world.dying(nth(1, "asked")):
+        world.carry_out()
+    left = owed(world)
+    if specimen.target.event:
+        assert left is not None and left < 3, "what may have happened is in doubt instead"
+        assert left + status(world.sync, world.state, world.clock.now()).in_doubt == 3
+    else:
+        assert left == 3
+    world.carry_out()
+    assert owed(world) == 0
+
+
+def test_rows_that_a_person_released_are_owed_whatever_the_source_has_by_then(tmp_path: Path) -> None:
+    world = World(tmp_path, specimens.credit())
+    world.sandbox.faults.add(Fault(kind="status", status=503, method="POST", path="/activities"))
+    world.deliver(["a", "b"])
+    world.sandbox.faults.clear()
+    assert owed(world) == 0, "rows in doubt are not asked"
+    ids = [one.id for one in doubts(world.ledger)]
+    decide(world.ledger, ids, Decision.RESEND, by="ann", reason="looked it up", now=world.clock.now())
+    assert owed(world) == 2
+    world.take(["c"], day(1))
+    world.plan(day(1))
+    assert owed(world) == 3
+    world.carry_out(day(1))
+    assert owed(world) == 0
+
+
+def test_what_an_earlier_partition_left_is_owed_beside_the_newest_plan(tmp_path: Path) -> None:
+    """A run that ended early: what it never asked for is in no later snapshot."""
+    world = World(tmp_path, specimens.credit())
+    world.sandbox.faults.add(Fault(kind="status", status=401, method="POST", path="/activities", nth=2, times=1))
+    summary = world.deliver(["a", "b", "c"])
+    assert summary.error and owed(world) == summary.left + summary.fates[Fate.DEFERRED] > 0
+    before = owed(world)
+    world.take(["d"], day(1))
+    assert owed(world) == before
+    world.plan(day(1))
+    assert owed(world) == before + 1, "the newest plan takes them over: they are counted once"
+
+
+def test_what_the_ledger_can_not_tell_without_a_new_plan_is_not_called_nothing(world: World) -> None:
+    world.deliver(["1", "2"])
+    assert owed(world) == 0
+    world.take(["1"])
+    assert owed(world) is None, "the snapshot is another one"
+    world.deliver(["1", "2"])
+    assert owed(world) == 0
+    by_hand.reassert(world.sync, world.state, run="r", now=world.clock.now())
+    found = status(world.sync, world.state, world.clock.now())
+    assert (found.owed, found.owes) == (None, day(0).key)
+
+
+def test_of_two_partitions_what_the_one_owes_that_the_target_stands_at_counts(world: World) -> None:
+    world.deliver(["1", "2"])
+    world.deliver(["1", "2", "3"], day(1))
+    world.take(["1", "2"])
+    world.plan()
+    assert owed(world) == 0, "the older one is superseded"
+    world.sandbox.faults.add(Fault(kind="status", status=429, method="DELETE", retry_after=3600))
+    assert world.carry_out(restore=True).error
+    assert owed(world) == 1, "it is being restored"
+
+
+def test_a_segment_that_was_filled_owes_nothing(tmp_path: Path) -> None:
+    world = World(tmp_path, specimens.cohort(Mode.ADD, sync_type="one_time"))
+    world.deliver(["ann", "bob"], limit=1)
+    assert owed(world) == 1
+    assert world.carry_out().complete
+    world.take(["cid"], day(1))
+    world.plan(day(1))
+    assert owed(world) == 0
+
+
+def test_how_a_sync_stands_counts_rejected_rows_and_says_which_partitions_wait_for_whom(tmp_path: Path) -> None:
+    world = World(tmp_path, specimens.credit())
+    world.sandbox.faults.add(Fault(kind="status", status=400, method="POST", path="/activities", times=1))
+    world.deliver(["a", "b"])
+    found = status(world.sync, world.state, world.clock.now())
+    assert (found.rejected, found.owed, found.owes, found.waits) == (1, 0, None, None)
+    debt = Debt(world.state, world.sync, "run", {}, clock=world.clock)
+    debt.begins([day(0), day(1), day(2)])
+    debt.failed(FixConnection("the key is wrong"))
+    found = status(world.sync, world.state, world.clock.now())
+    assert found.owes == f"{day(0).key} and 2 later"
+    assert found.waits == "waits for a person: FixConnection: the key is wrong"
 
 
 def test_how_a_sync_stands_names_doubts_and_pauses(tmp_path: Path) -> None:

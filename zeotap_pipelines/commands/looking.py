@@ -56,7 +56,7 @@ def _status(chosen: argparse.Namespace) -> int:
         except RepairState as error:  # The others are shown all the same.
             broken.append(f"{name}: {type(error).__name__}: {error}")
     if found or chosen.json or not broken:
-        place.show(found, chosen.json, "no sync is declared")
+        place.show(found, chosen.json, "no sync is declared", unknown=("owed",))
     for line in broken:
         print(line, file=sys.stderr)
     return int(bool(broken))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -49,8 +49,8 @@ def now() -> datetime:
     return datetime.now(UTC)
 
 
-def show(found: Sequence[Any], as_json: bool, nothing: str) -> None:
-    """Print dataclasses as a table, or as JSON; *nothing* says that there are none."""
+def show(found: Sequence[Any], as_json: bool, nothing: str, *, unknown: Collection[str] = ()) -> None:
+    """Print dataclasses as a table, or as JSON; *nothing* says that there are none. None in *unknown* shows as "?"."""
     lines = [asdict(one) for one in found]
     if as_json:
         print(json.dumps(lines, indent=2, ensure_ascii=False, default=str))
@@ -58,7 +58,9 @@ def show(found: Sequence[Any], as_json: bool, nothing: str) -> None:
     if not lines:
         print(nothing)
         return
-    table = [list(lines[0])] + [["" if v is None else str(v) for v in one.values()] for one in lines]
+    table = [list(lines[0])] + [
+        [("?" if name in unknown else "") if v is None else str(v) for name, v in one.items()] for one in lines
+    ]
     widths = [max(len(row[n]) for row in table) for n in range(len(table[0]))]
     for row in table:
         print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
