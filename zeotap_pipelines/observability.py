@@ -213,12 +213,13 @@ def of_summary(summary: Summary, sync: core.Sync, state: State, run: str, approv
     with suppress(RepairState):  # What was delivered is told all the same.
         plan = load(state, sync.name, summary.partition, summary.plan)
     metadata: dict[str, Any] = {"plan": summary.plan}
-    if reasons := reasons_table(summary, files):
+    if reasons := reasons_table(summary, files, event=sync.target.event):
         metadata["reasons"] = dg.MetadataValue.md(reasons)
     if summary.error:
         metadata["ended_by"] = str(summary.error)
     metadata |= {
         **({"audience": plan.audience, **{change.value: plan.count(change) for change in Change}} if plan else {}),
+        **({"set_aside": sum(plan.set_aside.values())} if plan else {}),
         "asked": summary.asked,
         "requests": summary.calls,
         "not_asked": summary.left,

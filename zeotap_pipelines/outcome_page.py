@@ -27,6 +27,12 @@ REMEDIES = {
 }
 """What a person does about a row, by its fate."""
 
+REJECTED_EVENT = (
+    "mend the cause, then change the row and run its own partition again, or let it be asked again with `reassert`: "
+    "no later partition asks it"
+)
+"""The same of an event that was rejected: it is in the snapshot of its own partition only."""
+
 SETTLED = "nothing: the service holds it already, and it is not asked again"
 """The same of a row that was refused for good."""
 
@@ -37,7 +43,7 @@ def outcome_files(sync: str, summary: Summary, run: str, state: State) -> list[P
     return sorted(found, key=lambda path: path.stat().st_mtime)
 
 
-def reasons_table(summary: Summary, files: Sequence[Path]) -> str | None:
+def reasons_table(summary: Summary, files: Sequence[Path], *, event: bool) -> str | None:
     """
     Return why rows were not simply accepted, as a table; None where all of them were.
 
@@ -49,12 +55,16 @@ def reasons_table(summary: Summary, files: Sequence[Path]) -> str | None:
     lines = []
     for (fate, reason), count in summary.reasons.most_common(SHOWN):
         keys = ", ".join(f"{masked(key)} `{row}`" for key, row in samples.get((fate.value, reason), ())) or "–"
-        remedy = SETTLED if reason in summary.settled else REMEDIES[fate]
+        remedy = SETTLED if reason in summary.settled else _remedy(fate, event)
         lines.append(f"| {fate.value} | {_cell(reason)} | {count:,} | {_cell(keys)} | {remedy} |")
     more = len(summary.reasons) - SHOWN
     rest = f"\n\nAnd {more:,} reasons more." if more > 0 else ""
     header = "| fate | reason | rows | such as | what to do |\n|---|---|---|---|---|\n"
     return header + "\n".join(lines) + rest
+
+
+def _remedy(fate: Fate, event: bool) -> str:
+    return REJECTED_EVENT if event and fate is Fate.REJECTED else REMEDIES[fate]
 
 
 def _samples(files: Sequence[Path]) -> dict[tuple[str, str], list[tuple[str, str]]]:

@@ -257,6 +257,48 @@ def test_status_1_and_a_sentence_say_that_rows_are_rejected(
     assert "everything_accepted: 1 rows are rejected" in zeotap(*sync, status=1), "asking nothing mends nothing"
 
 
+def test_what_to_do_about_a_rejected_credit_is_what_helps(
+    credits: Project, group: Sandbox, zeotap: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is in no later partition's snapshot: the next one does not ask it, whatever is said of members."""
+    monkeypatch.delenv("DAGSTER_HOME", raising=False)
+    group.faults.add(Fault(kind="status", status=400, method="POST", path="/activities", times=1))
+    said = zeotap("sync", "people_to_credits", "--partition", ONE, status=1)
+    assert "next partition" not in said and "run its own partition again" in said and "`reassert`" in said
+    given = len(group.crowdtwist.credits())
+    credits.run(*CREDIT_CHAIN, day=TWO)
+    assert len(group.crowdtwist.credits()) == given
+    assert '"rejected": 1' in zeotap("status", "people_to_credits", "--json")
+    zeotap("reassert", "people_to_credits")
+    credits.run(*CREDIT_CHAIN, day=TWO)
+    assert len(group.crowdtwist.credits()) == given + 1
+
+
+def test_rows_that_are_set_aside_are_said_by_the_sync_too(
+    project: Project, group: Sandbox, zeotap: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("DAGSTER_HOME", raising=False)
+    project.change("people_to_group", ("max_removed_percent: 60", "max_set_aside_percent: 50"))
+    project.seen({ONE: ["1", "2", ".."]})
+    assert "set_aside: 1\n" in zeotap("sync", "people_to_group", "--partition", ONE)
+    assert members(group) == {"1", "2"}
+
+
+def test_how_a_sync_stands_says_what_a_trial_left_and_that_nobody_knows_without_a_plan(
+    project: Project, group: Sandbox, zeotap: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("DAGSTER_HOME", raising=False)
+    assert re.search(r" \?( |$)", zeotap("status", "people_to_group"), flags=re.M)
+    project.seen({ONE: ["1", "2", "3"]})
+    zeotap("sync", "people_to_group", "--partition", ONE, "--limit", "1")
+    [found] = json.loads(zeotap("status", "--json"))
+    assert (found["told"], found["owed"], found["owes"]) == (1, 2, None)
+    group.faults.add(Fault(kind="status", status=429, path="/members/", retry_after=3600))
+    zeotap("sync", "people_to_group", "--partition", ONE)
+    [found] = json.loads(zeotap("status", "--json"))
+    assert (found["owed"], found["owes"]) == (2, ONE) and found["waits"].startswith("goes on at ")
+
+
 def test_what_is_only_put_off_is_status_0(
     project: Project, group: Sandbox, zeotap: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
