@@ -18,6 +18,7 @@ from zeotap_pipelines.explanation import explain
 from zeotap_pipelines.mapping import Field
 from zeotap_pipelines.model import Mode
 from zeotap_pipelines.plan import Level, Plan, load
+from zeotap_pipelines.status import status
 from zeotap_pipelines.sync import Guards, Sync, paired
 from zeotap_pipelines.trip import Approval, Summary
 from zeotap_pipelines_tests.specimens import COHORT, cohort
@@ -191,6 +192,17 @@ def test_a_sync_whose_opposite_is_taken_out_goes_by_its_own_audience(pair: Pair)
     pair.change("joiners", opposite=None)
     assert pair.carry_out("joiners").asked == 2 and pair.newest("joiners").id != made.id
     assert pair.world.held == {"1", "2"}
+
+
+def test_what_is_owed_is_unknown_where_the_opposites_snapshot_is_another_one(pair: Pair) -> None:
+    pair.take(["1", "2"], ["9"])
+    pair.plan("joiners")
+    world = pair.speaking("joiners")
+    assert status(world.sync, world.state, world.clock.now()).owed == 2
+    pair.speaking("leavers").take(["2"])
+    assert status(pair.syncs["joiners"], world.state, world.clock.now()).owed is None
+    pair.plan("joiners")
+    assert status(pair.syncs["joiners"], world.state, world.clock.now()).owed == 1
 
 
 def test_a_renamed_opposite_changes_no_plan(pair: Pair) -> None:
