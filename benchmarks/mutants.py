@@ -356,7 +356,7 @@ MUTANTS = (
     Mutant(
         "a journal without its ledger is a first run",
         "ledger.py",
-        "if not self.exists() and follows(self.journal_file):",
+        "if follows(journal) and not file.exists():",
         "if False:",
         "ledger",
     ),
