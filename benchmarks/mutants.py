@@ -824,6 +824,13 @@ MUTANTS = (
         "forget",
     ),
     Mutant(
+        "a ledger from a backup goes with a journal that follows on another",
+        "ledger.py",
+        "        if folded not in (journal.id, journal.follows) or lacking:\n",
+        "        if False:\n",
+        "ledger",
+    ),
+    Mutant(
         "an event that comes back under another id is not recognised by fields that hold the id",
         "come_back.py",
         "    if holders:\n",

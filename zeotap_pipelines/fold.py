@@ -68,7 +68,8 @@ def fold(
         _marks(connection)
         if target.event:
             events.remember_plans(connection, target, state)
-        set_meta(connection, journal=journal_id)
+        [(last,)] = rows(connection, "SELECT max(n) FROM lines")
+        set_meta(connection, journal=journal_id, journal_lines=str(last + 1))
         state.witness("folding")
         rows(connection, "COMMIT")
     except BaseException:

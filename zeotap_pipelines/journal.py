@@ -22,7 +22,7 @@ import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 from .errors import RepairState
 from .model import Batch, Outcome, Receipt
@@ -74,6 +74,11 @@ class Journal:
             self._file = os.open(path, os.O_WRONLY | os.O_APPEND)
         except OSError as error:
             raise self._unwritable(error) from error
+
+    @property
+    def lines(self) -> int:
+        """How many lines it has, the first one too."""
+        return self._next
 
     @property
     def empty(self) -> bool:
@@ -162,22 +167,42 @@ def spans(rows: Iterable[int]) -> list[list[int]]:
     return found
 
 
-def read_id(path: Path) -> str | None:
-    """Return the id of the journal at *path*, or None where there is none."""
+class Header(NamedTuple):
+    """A journal's first line: its *id*, and the id of the one that was folded before it, if any was."""
+
+    id: str
+    follows: str | None
+
+
+def header(line: bytes, path: Path) -> Header:
+    """Return what *line*, the first one of the journal at *path*, says; raise RepairState where it is none."""
+    try:
+        said: Mapping[str, Any] = json.loads(line)
+        if said["kind"] == "journal":
+            return Header(str(said["id"]), said.get("follows"))
+    except (ValueError, KeyError, TypeError):
+        pass
+    raise RepairState(f"{path} is not a journal: its first line names none")
+
+
+def read_header(path: Path) -> Header | None:
+    """Return the header of the journal at *path*, or None where there is none."""
     if not path.exists():
         return None
     with path.open("rb") as file:
-        return _id(file.readline(), path)
+        return header(file.readline(), path)
+
+
+def read_id(path: Path) -> str | None:
+    """Return the id of the journal at *path*, or None where there is none."""
+    found = read_header(path)
+    return found and found.id
 
 
 def follows(path: Path) -> bool:
     """Return whether there is a journal at *path*, and one before it was folded: then there must be a ledger."""
-    if not path.exists():
-        return False
-    with path.open("rb") as file:
-        line = file.readline()
-    _id(line, path)
-    return json.loads(line).get("follows") is not None
+    found = read_header(path)
+    return found is not None and found.follows is not None
 
 
 def plans_asked_for(path: Path) -> list[str]:
@@ -185,7 +210,7 @@ def plans_asked_for(path: Path) -> list[str]:
     if not path.exists():
         return []
     with path.open("rb") as file:
-        _id(file.readline(), path)
+        header(file.readline(), path)
         try:
             lines = [json.loads(line) for line in file if line.endswith(b"\n")]
             return list(dict.fromkeys(str(line["plan"]) for line in lines if line["kind"] == "asked"))
@@ -194,14 +219,14 @@ def plans_asked_for(path: Path) -> list[str]:
 
 
 def _start(path: Path, follows: str | None = None) -> None:
-    header = {"n": 0, "kind": "journal", "id": os.urandom(16).hex()} | ({"follows": follows} if follows else {})
-    write_text(path, json.dumps(header) + "\n")
+    line = {"n": 0, "kind": "journal", "id": os.urandom(16).hex()} | ({"follows": follows} if follows else {})
+    write_text(path, json.dumps(line) + "\n")
 
 
 def _recover(path: Path) -> tuple[str, int]:
     """Cut off a line that a crash left unfinished; return the journal's id and the next line's number."""
     with path.open("r+b") as file:
-        journal = _id(file.readline(), path)
+        journal = header(file.readline(), path).id
         size = file.seek(0, os.SEEK_END)
         end, tail = size, b""
         while end > 0 and b"\n" not in tail:
@@ -222,16 +247,6 @@ def _recover(path: Path) -> tuple[str, int]:
         return journal, int(json.loads(last)["n"]) + 1
     except (ValueError, KeyError, TypeError) as error:
         raise RepairState(f"the journal {path} is damaged in its last line") from error
-
-
-def _id(line: bytes, path: Path) -> str:
-    try:
-        header: Mapping[str, Any] = json.loads(line)
-        if header["kind"] == "journal":
-            return str(header["id"])
-    except (ValueError, KeyError, TypeError):
-        pass
-    raise RepairState(f"{path} is not a journal: its first line names none")
 
 
 def _outcome(outcome: Outcome) -> dict[str, Any]:

@@ -27,7 +27,7 @@ from . import asking, fold, stamps
 from .destinations.base import Target
 from .engines.duckdb import attached, first_line, memory, opened, rows
 from .errors import RepairState
-from .journal import Journal, follows, read_id
+from .journal import Header, Journal, follows, header, read_header
 from .model import Address
 from .rendering import key
 from .state import State, folder, replacing, unwritable
@@ -162,6 +162,8 @@ class Ledger:
                 with self.writing() as connection:
                     stamps.renew(connection, self.stamps_file)
             with self.writing() as connection:
+                if found := read_header(self.journal_file):
+                    self._follows_on(connection, "", found, journal.lines)
                 rows(connection, FRUGAL)
                 fold.fold(connection, self.target, self.state, journal.id, self.journal_file, outcomes=True)
         except duckdb.Error as error:
@@ -195,16 +197,20 @@ class Ledger:
         What the journal holds is folded into a copy, so that a sync that is under way
         is not disturbed; what that one is asking at the moment is in ``temp.asked``.
         """
-        tail = self.journal_file.read_bytes() if self.journal_file.exists() else b""
+        tail = self._tail()
         with memory(folder(self.state.root / "spill")) as connection, ExitStack() as stack:
             asking.prepare(connection)
             if self.file.exists():
                 ledger = stack.enter_context(attached(connection, self.file))
                 self._check(connection, f"{ledger}.")
+                tail = self._tail()  # Nobody folds while the ledger is open here.
             else:
                 rows(connection, SCHEMA)
                 ledger = None
-            unfolded = tail.count(b"\n") > 1 and self._unfolded(connection, ledger)
+            first = header(tail.partition(b"\n")[0], self.journal_file) if tail else None
+            lines = tail.count(b"\n")
+            unfolded = bool(first and (not ledger or self._follows_on(connection, f"{ledger}.", first, lines)))
+            unfolded = unfolded and lines > 1
             if ledger and (unfolded or self._version(connection, f"{ledger}.") < SCHEMA_VERSION):
                 for table in TABLES:
                     rows(connection, f"CREATE TABLE {table} AS FROM {ledger}.{table}")
@@ -212,12 +218,11 @@ class Ledger:
                 ledger = None
                 self._migrate(connection)
             if unfolded:
+                assert first is not None
                 with _copied(tail, self.state) as copy:
-                    journal = read_id(copy)
-                    assert journal is not None
                     before = self.standing(connection).generation
-                    fold.fold(connection, self.target, self.state, journal, copy, asked=True)
-                asking.leave_the_dead(connection, self.state.account(self.address), self.journal_file, journal)
+                    fold.fold(connection, self.target, self.state, first.id, copy, asked=True)
+                asking.leave_the_dead(connection, self.state.account(self.address), self.journal_file, first.id)
                 # The sync that is under way may add to the same movement: what is made from a part of it fits no more
                 # when it has ended.
                 fold.set_meta(connection, generation=str(before))
@@ -286,11 +291,26 @@ class Ledger:
             rows(connection, "COMMIT")
         return len(found)
 
-    def _unfolded(self, connection: duckdb.DuckDBPyConnection, ledger: str | None) -> bool:
-        if ledger is None:
-            return True
-        done = rows(connection, f"SELECT value FROM {ledger}.meta WHERE key = 'journal'")
-        return [(read_id(self.journal_file),)] != done
+    def _tail(self) -> bytes:
+        return self.journal_file.read_bytes() if self.journal_file.exists() else b""
+
+    def _follows_on(self, connection: duckdb.DuckDBPyConnection, at: str, journal: Header, lines: int) -> bool:
+        """
+        Return whether *journal*, which has so many *lines*, is one that the ledger has not folded.
+
+        Raises RepairState where it is neither the last one that was, with all lines that were folded, nor the one
+        after that: one of the two files is a copy from another moment, and what was told since would be told again.
+        """
+        query = f"SELECT key, value FROM {at}meta WHERE key IN ('journal', 'journal_lines')"
+        meta: dict[str, str] = dict(rows(connection, query))
+        folded = meta.get("journal")
+        lacking = folded == journal.id and lines < int(meta.get("journal_lines", 0))
+        if folded not in (journal.id, journal.follows) or lacking:
+            raise RepairState(
+                f"the ledger {self.file} and its journal are of different moments: put back both as they were last; if "
+                "one of them is lost, move the other away too and adopt what the target holds (zeotap adopt)"
+            )
+        return folded != journal.id
 
     def _prepare(self, connection: duckdb.DuckDBPyConnection) -> None:
         rows(connection, SCHEMA)

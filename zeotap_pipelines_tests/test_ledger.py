@@ -17,6 +17,7 @@ from zeotap_pipelines.model import Fate
 from zeotap_pipelines.naming import filename
 from zeotap_pipelines.sandbox import Fault
 from zeotap_pipelines.state import State
+from zeotap_pipelines.status import status
 from zeotap_pipelines_tests.specimens import credit
 from zeotap_pipelines_tests.world import Rows, World, day, nth
 
@@ -186,6 +187,31 @@ def test_without_its_ledger_nobody_knows_what_was_told_and_nothing_is_asked(worl
     assert len(world.asked) == asked
     file.write_bytes(kept)
     assert world.carry_out().asked == 0
+
+
+@pytest.mark.parametrize("cut_off", [False, True])
+@pytest.mark.parametrize("old", ["the ledger", "the journal"])
+def test_a_ledger_and_a_journal_of_different_moments_are_refused_and_nothing_is_asked(
+    tmp_path: Path, old: str, cut_off: bool
+) -> None:
+    """Half of a backup put back: what was told since would be told again, and of credits happen again."""
+    world = World(tmp_path, credit())
+    world.deliver(["a", "b"])
+    file = world.ledger.file if old == "the ledger" else world.ledger.journal_file
+    backup = file.read_bytes()
+    world.deliver(["c"], day(1))
+    with world.dying(nth(1, "answered") if cut_off else lambda step: False):
+        world.deliver(["d", "e"], day(2))
+    asked, last = len(world.asked), file.read_bytes()
+    file.write_bytes(backup)
+    for ask in (world.plan, world.carry_out, lambda: status(world.sync, world.state, world.clock.now())):
+        with pytest.raises(RepairState, match="are of different moments: put back both as they were last"):
+            ask()
+    assert len(world.asked) == asked
+    file.write_bytes(last)
+    world.deliver(["a", "b"])
+    world.deliver(["d", "e"], day(2))
+    assert len(world.asked) <= 5 and not world.sandbox.crowdtwist.doubles("event_id")
 
 
 def test_a_first_run_that_was_cut_off_before_it_had_a_ledger_goes_on(world: World) -> None:
