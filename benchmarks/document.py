@@ -68,9 +68,9 @@ def measured(report: Report) -> str:
     versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items())
     small = "" if all(row["own_size"] for row in report["goals"]) else " (some figures smaller than it has them)"
     return (
-        f"Measured {report['measured']} by `{report['command']}`{small} on {machine['system']} with "
-        f"{machine['cores']} cores and {machine['memory_gb']:g} GB, load average {machine['load']:g} at the end, "
-        f"with {versions}."
+        f"Measured by `{report['command']}`{small}, the last of it on {report['measured']}, "
+        f"on {machine['system']} with {machine['cores']} cores and {machine['memory_gb']:g} GB, "
+        f"load average {machine['load']:g} at the end, with {versions}."
     )
 
 
@@ -100,7 +100,8 @@ def _figure(figure: Figure, report: Report) -> str:
         lines.append((f"{row['n']:,}", row["contender"], *took, ratio, str(row["runs"])))
     table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
     picture = f"\n\n![{figure.bars.title}](plots/{_name(figure)}.svg)" if figure.bars else ""
-    return f"Load average before: {', '.join(sorted({format(row['load'], 'g') for row in rows}))}.\n\n{table}{picture}"
+    when = dict.fromkeys(f"{row['measured']}, load average {row['load']:g} before" for row in rows)
+    return f"Measured {'; '.join(when)}.\n\n{table}{picture}"
 
 
 def _put(text: str, name: str, block: str) -> str:

@@ -51,20 +51,14 @@ def verdicts(figures: Sequence[Figure], results: Sequence[Mapping[str, Any]]) ->
 
 def machine(figures: Sequence[Figure]) -> dict[str, Any]:
     """Return what matters of this machine, and the versions of what was measured."""
+    ours = {"python": platform.python_version(), **{name: version(name) for name in OURS}}
+    others = versions(tuple(one for figure in figures for one in figure.contenders), ours)
     return {
         "system": f"{platform.system()} {platform.machine()}",
         "cores": os.cpu_count(),
         "memory_gb": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9, 1),
         "load": round(os.getloadavg()[0], 1),
-        "versions": {
-            "python": platform.python_version(),
-            **{name: version(name) for name in OURS},
-            **{
-                name: number
-                for name, number in versions(tuple(one for figure in figures for one in figure.contenders)).items()
-                if name not in OURS
-            },
-        },
+        "versions": ours | others,
     }
 
 

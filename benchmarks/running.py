@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,8 @@ from .goal import Measured
 ROOT = Path(__file__).resolve().parents[1]
 PATIENCE = 1_800
 """Seconds after which a contender is given up."""
+
+VERSIONS = "import importlib.metadata as m, json; print(json.dumps({d.name: d.version for d in m.distributions()}))"
 
 
 class Failed(Exception):
@@ -64,9 +67,10 @@ def run(
                 taken.setdefault(contender.name, []).append(measured)
     found = {name: _medians(several) for name, several in taken.items() if name not in missing}
     against = found.get(figure.against)
-    rows = []
+    rows, ended = [], datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
     for contender in figure.contenders:
-        row: dict[str, Any] = {"figure": figure.name, "contender": contender.name, "n": size, "load": load}
+        row: dict[str, Any] = {"figure": figure.name, "contender": contender.name, "n": size}
+        row |= {"measured": ended, "load": load}
         measured = found.get(contender.name, {})
         row["runs"] = len(taken.get(contender.name, ())) if measured else 0
         for kind in ("seconds", "cpu_seconds", "peak_mb", *measured):
@@ -86,7 +90,7 @@ def _left_out(figure: Figure, size: int, *, ours: bool) -> Mapping[str, str]:
         elif ours and one.packages:
             reasons[one.name] = "left out: only ours were asked for"
         elif one.largest is not None and size > one.largest:
-            reasons[one.name] = f"left out: takes too long for more than {one.largest:,} {figure.unit}"
+            reasons[one.name] = f"left out above {one.largest:,} {figure.unit}, to keep `make bench` short"
     return reasons
 
 
@@ -109,16 +113,21 @@ def environment(packages: tuple[str, ...]) -> str:
     return str(python)
 
 
-def versions(contenders: tuple[Contender, ...]) -> dict[str, str]:
-    """Return the version of every package that the contenders whose environments are there were made from."""
+def versions(contenders: tuple[Contender, ...], ours: Mapping[str, str]) -> dict[str, str]:
+    """
+    Return the version of every package that the contenders whose environments are there were made from.
+
+    A package of *ours* counts where theirs is another version; it is called theirs.
+    """
     found: dict[str, str] = {}
-    ask = "import importlib.metadata as m, json, sys; print(json.dumps({n: m.version(n) for n in sys.argv[1:]}))"
     for packages in {one.packages for one in contenders if one.packages}:
-        names = [name.split("[")[0] for name in packages]
+        names = {name.split("[")[0] for name in packages}
         home = ROOT / ".venv" / "contenders" / "-".join(sorted(names))
         if (home / "made").exists():
-            ran = subprocess.run([home / "bin" / "python", "-c", ask, *names], capture_output=True, text=True)
-            found |= json.loads(ran.stdout) if ran.returncode == 0 else {}
+            ran = subprocess.run([home / "bin" / "python", "-c", VERSIONS], capture_output=True, text=True)
+            there = json.loads(ran.stdout) if ran.returncode == 0 else {}
+            found |= {name: there[name] for name in names - set(ours) if name in there}
+            found |= {f"{name} (theirs)": there[name] for name in ours if there.get(name, ours[name]) != ours[name]}
     return dict(sorted(found.items()))
 
 
