@@ -674,7 +674,7 @@ MUTANTS = (
         "stopping.py",
         "            if not given_up.is_set():\n                result.set_result(work())",
         "            result.set_result(work())",
-        "stopping",
+        "attended",
     ),
     Mutant(
         "a trial sends rows that nobody chose",

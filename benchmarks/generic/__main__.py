@@ -34,16 +34,16 @@ COSMIC_RAY = "cosmic-ray==8.7.0"
 COVERAGE = "coverage==7.11.0"
 PACKAGE = ROOT / "zeotap_pipelines"
 FILES = (
-    *("diff.py", "comparison.py", "operations.py", "protection.py", "events.py"),
-    *("ledger.py", "fold.py", "words.py", "journal.py", "lock.py", "limits.py", "plan.py"),
-    *("pipeline.py", "delivery.py", "owed.py", "feed.py", "conversing.py", "stopping.py"),
+    *("diff.py", "comparison.py", "operations.py", "protection.py", "events.py", "come_back.py", "opposed.py"),
+    *("ledger.py", "fold.py", "words.py", "journal.py", "lock.py", "limits.py", "plan.py", "lost.py"),
+    *("pipeline.py", "delivery.py", "owed.py", "feed.py", "conversing.py", "asking.py", "stopping.py"),
 )
 TESTS = (
     *("batches", "owed", "ledger", "guards", "events", "limits", "identities", "crashes", "tasks", "wire"),
     *("mapping", "snapshot", "folding", "comparison", "history", "processes", "found_by_chaos", "numbers"),
-    *("hostile", "retention", "transport", "explanation"),
+    *("hostile", "retention", "transport", "explanation", "opposed", "doubts", "debts", "attended"),
 )
-APART = ("crashes", "processes")
+APART = ("attended", "crashes", "processes")
 """Whose work is done by processes of their own."""
 
 SLOW = 300.0
