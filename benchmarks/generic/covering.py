@@ -9,10 +9,13 @@ the tests that ran them. What a test's own processes run is not seen.
 
 from __future__ import annotations
 
+import _thread
 import json
 import os
+import sys
+import threading
 import time
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +23,23 @@ import coverage
 import pytest
 
 SECONDS: dict[str, float] = {}
+
+_start = _thread.start_new_thread
+
+
+def _start_traced(function: Callable[..., Any], arguments: tuple[Any, ...]) -> int:
+    """Start a thread that is traced: coverage sees to those of threading's only, and the core has one without."""
+
+    def traced() -> None:
+        sys.settrace(threading.gettrace())
+        function(*arguments)
+
+    return _start(traced, ())
+
+
+def pytest_configure() -> None:
+    """Let every thread be traced."""
+    _thread.start_new_thread = _start_traced  # type: ignore[assignment]
 
 
 @pytest.hookimpl(wrapper=True)
