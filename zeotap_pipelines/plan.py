@@ -175,5 +175,5 @@ def load_file(path: Path) -> Plan | None:
         loaded: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         verdicts = tuple(Verdict(v["guard"], Level(v["level"]), v["message"]) for v in loaded.pop("verdicts"))
         return Plan(**loaded, verdicts=verdicts)
-    except (ValueError, TypeError, KeyError) as error:
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise RepairState(f"the plan {path} can't be read, make it again: {type(error).__name__}") from error

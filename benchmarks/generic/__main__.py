@@ -21,6 +21,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from itertools import zip_longest
 from pathlib import Path
@@ -57,6 +58,9 @@ CASES = 3
 
 FIRST = 2.0
 """So many seconds of tests are played first, and twice as many each time after; most mutants don't get past them."""
+
+NEAR = 15
+"""Tests come first that run what few tests run, so many lines before the mutant's and after it."""
 
 QUIETLY = ("-q", "--noconftest", "-m", "not slow")
 """Without conftest: Dagster, which it imports, has no part in the core."""
@@ -154,8 +158,8 @@ def caught_by(mutant: dict[str, Any], seen: dict[str, Any], whole: Path, ask: As
         changed_file.write_text(mutant["source"], encoding="utf-8")
         each = (ask(tree, [*QUIETLY, *tests], seconds) for tests, seconds in _judges(mutant, seen) if tests)
         said = next(filter(None, each), "")
-    caught: dict[str, int] = seen.setdefault("caught", {})
-    caught[_law(said)] = caught.get(_law(said), 0) + 1
+    for caught in (seen.setdefault("caught", {}), _caught_in(mutant, seen)):
+        caught[_law(said)] = caught.get(_law(said), 0) + 1
     print(f"{'caught  ' if said else 'SURVIVED'} {shown(mutant)}{said and ': ' + said}", flush=True)
     return said
 
@@ -165,11 +169,19 @@ def _judges(mutant: dict[str, Any], seen: dict[str, Any]) -> Iterator[tuple[list
     lines = {int(line): tests for line, tests in seen["lines"].get(mutant["file"], {}).items()}
     # Of a statement of several lines the tracer may name the first only; a module's own lines belong to no test.
     of_it = next((lines[line] for line in range(mutant["line"], 0, -1) if line in lines), [])
-    took, caught = seen["seconds"], dict(seen.get("caught", {}))
+    took = seen["seconds"]
+    caught = Counter(seen.get("caught", {})) + Counter({law: 9 * n for law, n in _caught_in(mutant, seen).items()})
+    around = [tests for line, tests in lines.items() if abs(line - mutant["line"]) <= NEAR]
+    told = dict.fromkeys(of_it or {test for tests in lines.values() for test in tests}, 0.01)
+    for tests in around:  # What few tests run tells most: it is what those are about.
+        for test in tests:
+            if test in told:
+                told[test] += 1 / len(tests)
     laws: dict[str, list[str]] = {}
-    for test in sorted(of_it or {test for several in lines.values() for test in several}, key=lambda test: took[test]):
+    costs = {test: took[test] ** 0.5 / told[test] for test in told}  # What takes longer does more, as a rule.
+    for test in sorted(told, key=costs.__getitem__):
         laws.setdefault(_law(test), []).append(test)
-    order = sorted(laws, key=lambda law: took[laws[law][0]] / (1 + caught.get(law, 0)))
+    order = sorted(laws, key=lambda law: costs[laws[law][0]] / (1 + caught[law]))
     turns = zip_longest(*(laws[law][:CASES] for law in order))
     some: list[str] = []
     most = FIRST
@@ -180,6 +192,12 @@ def _judges(mutant: dict[str, Any], seen: dict[str, Any]) -> Iterator[tuple[list
             some, most = [], 2 * most
     yield some, START + SLOWER * sum(took[one] for one in some)
     yield from (([_module(name)], SLOW) for name in APART)
+
+
+def _caught_in(mutant: dict[str, Any], seen: dict[str, Any]) -> dict[str, int]:
+    """How many mutants of the same file each law caught."""
+    found: dict[str, int] = seen.setdefault("caught in", {}).setdefault(mutant["file"], {})
+    return found
 
 
 def _law(test: str) -> str:
