@@ -76,8 +76,6 @@ class Conversations:
         pacer = Pacer(self._trip.connection.limits(), account / "limits.json", clock)
         total = self._plan.operations - len(self._so_far.done)
         try:
-            if self._closed():
-                return
             async with connect(self._trip.connection, pacer, clock, self._trip.transport) as wire:
                 if not await unless(stop, wire.ask(self._target.preflight(self._visit))):
                     raise TryAgainLater(STOPPED)
