@@ -260,6 +260,24 @@ def test_a_shorter_pause_ends_none_that_is_longer(tmp_path: Path) -> None:
     assert speaker.moments(1) == [40.0]
     speaker.pacer.pause(0.5)
     assert speaker.moments(1) == [40.5], "and it is over once it is over"
+    speaker.pacer.pause(10.0)
+    speaker.pacer.pause(40.0)
+    speaker.begin()
+    assert speaker.moments(1) == [80.5], "but a longer one goes on"
+
+
+def test_a_pause_holds_for_whoever_asks_while_it_lasts(tmp_path: Path) -> None:
+    speaker = Speaker(tmp_path)
+    speaker.pacer.pause(10.0)
+
+    async def late(seconds: float) -> float:
+        await speaker.clock.sleep(seconds)
+        return (await speaker.pacer.turn()).at
+
+    async def everybody() -> list[float]:
+        return await asyncio.gather(late(0.0), late(3.0), late(9.0), late(11.0))
+
+    assert asyncio.run(everybody()) == [10.0, 10.0, 10.0, 11.0]
 
 
 def test_a_pause_that_nobody_can_have_asked_for_is_none(tmp_path: Path) -> None:
