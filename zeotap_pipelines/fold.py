@@ -244,5 +244,5 @@ def _marks(connection: duckdb.DuckDBPyConnection) -> None:
         last_at=last_at,
         pinned=pinned,
         filled=filled,
-        generation=str(max(generation, int(meta.get("generation", 0)))),
+        generation=str(max(generation, int(meta.get("generation", "0")))),
     )

@@ -82,17 +82,17 @@ class Standing:
     first partition that was asked from, and *filled* when that one was delivered.
     """
 
-    generation: int = 0
-    plans: tuple[tuple[int, str], ...] = ()
-    mark: datetime | None = None
-    mark_partition: str | None = None
-    restored: bool = False
-    told_last: str | None = None
-    identity: str | None = None
-    reassert_before: str | None = None
-    last_at: datetime | None = None
-    pinned: str | None = None
-    filled: bool = False
+    generation: int
+    plans: tuple[tuple[int, str], ...]
+    mark: datetime | None
+    mark_partition: str | None
+    restored: bool
+    told_last: str | None
+    identity: str | None
+    reassert_before: str | None
+    last_at: datetime | None
+    pinned: str | None
+    filled: bool
 
     def moved_since(self, generation: int) -> set[str]:
         """Return the plans that moved the ledger after *generation*."""
@@ -235,7 +235,7 @@ class Ledger:
         meta: dict[str, str] = dict(rows(connection, "SELECT key, value FROM meta"))
         moved = rows(connection, "SELECT generation, plan, partition FROM movements ORDER BY generation")
         return Standing(
-            generation=int(meta.get("generation", 0)),
+            generation=int(meta.get("generation", "0")),
             plans=tuple((generation, plan) for generation, plan, _ in moved),
             told_last=next((partition for *_, partition in reversed(moved) if partition), None),
             mark=_moment(meta.get("mark")),

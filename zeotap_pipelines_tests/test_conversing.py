@@ -229,7 +229,10 @@ def test_nothing_is_asked_once_the_delivery_window_is_over(tmp_path: Path) -> No
     here = world(tmp_path, at(desk))
     hours = Hours.of("08:00-08:25", [], "UTC")
     here.take(people(9))
+    here.clock.jump(-timedelta(minutes=1))
+    here.clock.pass_(60)
     summary = here.carry_out(trip=here.trip(hours=hours))
+    assert summary.seconds == 1_800
     assert len(desk.asked) == 3, "what began before its end goes on"
     assert isinstance(summary.error, ContinueLater)
     assert str(summary.error) == "the delivery window is over until 2026-11-22 08:00 UTC"
