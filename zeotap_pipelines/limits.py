@@ -122,16 +122,14 @@ class Pacer:
         if self._paused_until is None:
             return 0.0
         pause = (self._paused_until - self._clock.now()).total_seconds()
-        if pause > LONGEST_PAUSE:  # Nobody may ask for so long: the clock was wrong when this was written down.
+        if not 0 < pause <= LONGEST_PAUSE:  # Nobody may ask for longer: the clock was wrong when it was written down.
             self._paused_until = None
             return 0.0
         if pause > PATIENCE:
             self._unspend()
             until = f"{self._paused_until:%Y-%m-%d %H:%M:%S} UTC"
             raise ContinueLater(f"the service asks to wait until {until}", self._paused_until)
-        if pause <= 0:
-            self._paused_until = None
-        return max(pause, 0.0)
+        return pause
 
     def _slot(self) -> Turn:
         """Take the next place in the row."""
