@@ -17,6 +17,7 @@ import pytest
 from benchmarks import document
 from benchmarks.figure import Contender, Figure
 from benchmarks.figures import FIGURES
+from benchmarks.generic import __main__ as generic
 from benchmarks.goal import CPU, Goal, judged
 from benchmarks.judging import judge
 from benchmarks.mutants import MUTANTS, Mutant
@@ -183,6 +184,16 @@ def test_every_mutant_finds_the_text_that_it_breaks_and_tests_that_may_catch_it(
     for name in mutant.tests.split():
         module = f"{name}.py" if "/" in name else f"test_{name}.py"
         assert (ROOT / "zeotap_pipelines_tests" / module).exists()
+
+
+def test_every_listed_survivor_is_of_a_text_that_is_there_and_has_a_reason() -> None:
+    accepted = generic.listed()
+    assert accepted, "the page lists some"
+    for mutant, reason in accepted.items():
+        file, before, after = re.fullmatch(r"(\w+\.py): `(.*)` → `(.*)`", mutant).groups()  # type: ignore[union-attr]
+        lines = (ROOT / "zeotap_pipelines" / file).read_text(encoding="utf-8").splitlines()
+        assert before in " ".join(line.strip() for line in lines), mutant
+        assert before != after and len(reason) > 10, mutant
 
 
 @pytest.mark.slow
