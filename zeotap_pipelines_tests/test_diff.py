@@ -33,7 +33,7 @@ class Tiered(PromotionalMemberGroup):
         yield "there is no such tier", "{tier} NOT IN ('gold', 'silver')"
 
     def odd(self) -> Iterable[tuple[str, str]]:
-        yield "as it should be", "{tier} <> 'gold'"
+        yield "silver", "{tier} = 'silver'"
         yield "not a number", "NOT regexp_full_match({member_internal_id}, '[0-9]+')"
 
     def preflight(self, visit: Any) -> Question:
@@ -134,6 +134,7 @@ def test_a_later_plan_says_of_everybody_why_he_is_asked_for(tiered: World, desk:
         "operations": 6,
         "counts": {"add": 4, "entered": 3, "changed": 1, "remove": 2, "left": 2},
         "why": {"different": 1, "left": 1, "left, unsettled": 1, "never told": 2, "unsettled": 1},
+        "odd": {"silver": 2},
     }
     assert [(verb, change, why, who, again) for _, verb, change, why, who, _, again in operations(tiered, plan)] == [
         ("add", "entered", "never told", "11", False),
