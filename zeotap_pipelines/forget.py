@@ -23,13 +23,14 @@ from pyarrow import parquet
 from . import events, fold, forgotten, rendering
 from .engines.duckdb import first_line, memory, opened, rows
 from .errors import RepairState, ZeotapError
-from .ledger import SCHEMA, TABLES, Ledger
+from .ledger import Ledger
 from .lock import speaking
 from .model import Address
 from .naming import filename, literal
 from .rest import fold_rest
 from .state import State, replacing
 from .sync import Sync
+from .tables import SCHEMA, TABLES
 from .who import Who
 
 CHOSEN = "SELECT key FROM chosen"

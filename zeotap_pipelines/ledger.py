@@ -23,41 +23,16 @@ from pathlib import Path
 
 import duckdb
 
-from . import asking, fold, stamps
+from . import asking, fold, stamps, tables
 from .destinations.base import Target
 from .engines.duckdb import attached, first_line, memory, opened, rows
 from .errors import RepairState
 from .journal import Header, Journal, follows, header, read_header
 from .model import Address
-from .rendering import key
 from .state import State, folder, replacing, unwritable
 
 LEDGER, JOURNAL = "ledger.duckdb", "journal.jsonl"
 """The files in a target's folder."""
-
-MIGRATIONS = {2: "ALTER TABLE told ADD COLUMN IF NOT EXISTS stamp UBIGINT"}
-"""What makes a ledger of one version less into one of this."""
-
-NUMBERED = 3
-"""The version from which on an identity that is a number is one row, however it was written: see `_number`."""
-
-SCHEMA_VERSION = max(*MIGRATIONS, NUMBERED)
-
-SCHEMA = """
-CREATE TABLE IF NOT EXISTS meta (key VARCHAR, value VARCHAR);
-CREATE TABLE IF NOT EXISTS movements (
-    generation BIGINT, plan VARCHAR, partition VARCHAR, run VARCHAR, sync VARCHAR, moment VARCHAR,
-    accepted BIGINT, rejected BIGINT, deferred BIGINT, in_doubt BIGINT
-);
-CREATE TABLE IF NOT EXISTS told (
-    name VARCHAR, value VARCHAR, others VARCHAR[], state VARCHAR, digest BIGINT, digest_version TINYINT, stamp UBIGINT,
-    unsettled BOOLEAN, refused_verb VARCHAR, refused_digest BIGINT, refused_partition VARCHAR,
-    partition VARCHAR, plan VARCHAR, run VARCHAR, moment VARCHAR
-);
--- Of events. The run is one that began the whole plan; without one only what was asked may be asked again.
-CREATE TABLE IF NOT EXISTS open_plans (plan VARCHAR, opened BIGINT, run VARCHAR);
-CREATE TABLE IF NOT EXISTS decisions (id VARCHAR, decision VARCHAR, decided_by VARCHAR, reason VARCHAR, moment VARCHAR);
-"""
 
 
 FRUGAL = "SET threads = 1; SET memory_limit = '96MB'"
@@ -66,8 +41,6 @@ A fold's share of the machine: what doesn't fit is spilled.
 
 Two threads would leave two row groups half full, which are then written again.
 """
-
-TABLES = ("told", "meta", "movements", "open_plans", "decisions")
 
 
 @dataclass(frozen=True)
@@ -181,10 +154,10 @@ class Ledger:
         if not self.file.exists():
             # Made aside: a disk that is full by now must not leave half a ledger.
             with replacing(self.file) as draft, opened(draft, read_only=False) as connection:
-                self._prepare(connection)
+                tables.prepare(connection, self.file, self.target, self.address)
         try:
             with opened(self.file, read_only=False, wait=600.0) as connection:
-                self._prepare(connection)
+                tables.prepare(connection, self.file, self.target, self.address)
                 yield connection
         except OSError as error:
             raise unwritable(self.file, error) from error
@@ -202,21 +175,21 @@ class Ledger:
             asking.prepare(connection)
             if self.file.exists():
                 ledger = stack.enter_context(attached(connection, self.file))
-                self._check(connection, f"{ledger}.")
+                tables.check(connection, f"{ledger}.", self.file, self.address)
                 tail = self._tail()  # Nobody folds while the ledger is open here.
             else:
-                rows(connection, SCHEMA)
+                rows(connection, tables.SCHEMA)
                 ledger = None
             first = header(tail.partition(b"\n")[0], self.journal_file) if tail else None
             lines = tail.count(b"\n")
             unfolded = bool(first and (not ledger or self._follows_on(connection, f"{ledger}.", first, lines)))
             unfolded = unfolded and lines > 1
-            if ledger and (unfolded or self._version(connection, f"{ledger}.") < SCHEMA_VERSION):
-                for table in TABLES:
+            if ledger and (unfolded or tables.version_of(connection, f"{ledger}.") < tables.SCHEMA_VERSION):
+                for table in tables.TABLES:
                     rows(connection, f"CREATE TABLE {table} AS FROM {ledger}.{table}")
                 stack.close()
                 ledger = None
-                self._migrate(connection)
+                tables.migrate(connection, self.target)
             if unfolded:
                 assert first is not None
                 with _copied(tail, self.state) as copy:
@@ -311,64 +284,6 @@ class Ledger:
                 "one of them is lost, move the other away too and adopt what the target holds (zeotap adopt)"
             )
         return folded != journal.id
-
-    def _prepare(self, connection: duckdb.DuckDBPyConnection) -> None:
-        rows(connection, SCHEMA)
-        if not rows(connection, "SELECT 1 FROM meta WHERE key = 'schema_version'"):
-            rows(connection, "BEGIN")
-            fold.set_meta(connection, schema_version=str(SCHEMA_VERSION), address=str(self.address), generation="0")
-            rows(connection, "COMMIT")
-        self._check(connection, "")
-        self._migrate(connection)
-
-    def _migrate(self, connection: duckdb.DuckDBPyConnection) -> None:
-        for version in range(self._version(connection) + 1, SCHEMA_VERSION + 1):
-            rows(connection, "BEGIN")
-            if version == NUMBERED:
-                self._number(connection)
-            else:
-                rows(connection, MIGRATIONS[version])
-            fold.set_meta(connection, schema_version=str(version))
-            rows(connection, "COMMIT")
-
-    def _number(self, connection: duckdb.DuckDBPyConnection) -> None:
-        """
-        Leave one row of those that were told under two spellings of one number: what was said last.
-
-        It was unsettled if one of them was.
-        """
-        if not self.target.numbers:
-            return
-        told_key = key(self.target, self.target.identity, "name", "value")
-        rows(
-            connection,
-            f"""
-            CREATE OR REPLACE TEMP TABLE spelt AS
-            WITH held AS (SELECT rowid AS told_row, {told_key} AS key, unsettled, moment, state FROM told)
-            SELECT told_row, bool_or(unsettled) OVER (PARTITION BY key) AS unsettled,
-                row_number() OVER (PARTITION BY key ORDER BY moment DESC NULLS LAST, state = 'out' DESC) AS place
-            FROM held WHERE key IN (SELECT key FROM held GROUP BY key HAVING count(*) > 1)
-            """,
-        )
-        rows(connection, "UPDATE told SET unsettled = s.unsettled FROM spelt AS s WHERE s.told_row = told.rowid")
-        rows(connection, "DELETE FROM told WHERE rowid IN (SELECT told_row FROM spelt WHERE place > 1)")
-        rows(connection, "DROP TABLE spelt")
-
-    def _version(self, connection: duckdb.DuckDBPyConnection, prefix: str = "") -> int:
-        found = rows(connection, f"SELECT value FROM {prefix}meta WHERE key = 'schema_version'")
-        return int(found[0][0]) if found else SCHEMA_VERSION
-
-    def _check(self, connection: duckdb.DuckDBPyConnection, prefix: str) -> None:
-        try:
-            meta: dict[str, str] = dict(rows(connection, f"SELECT key, value FROM {prefix}meta"))
-        except duckdb.Error as error:
-            raise RepairState(f"the ledger {self.file} is damaged: {first_line(error)}") from error
-        if meta and int(meta["schema_version"]) > SCHEMA_VERSION:
-            raise RepairState(
-                f"the ledger {self.file} was written by a newer version of zeotap_pipelines: install that one"
-            )
-        if meta and meta["address"] != str(self.address):
-            raise RepairState(f"the ledger {self.file} belongs to {meta['address']}, not to {self.address}")
 
 
 def refuse_lost_ledger(file: Path, journal: Path) -> None:

@@ -261,3 +261,8 @@ def test_the_bytes_are_counted_anew_when_the_verb_changes() -> None:
     asked = numbered([(Verb.ADD, ["a"]), (Verb.UPSERT, ["b", "cc"])])
     found = [[one.body for one in batch] for batch in cut(iter(asked), narrow(5, 4))]
     assert found == [["a"], ["b"], ["cc"]], "five bytes are one too many"
+
+
+def test_a_run_of_many_is_cut_to_its_end() -> None:
+    asked = numbered([(Verb.ADD, ["a"] * 1_000)])
+    assert [len(batch) for batch in cut(iter(asked), narrow(300, None))] == [300, 300, 300, 100]

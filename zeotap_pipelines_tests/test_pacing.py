@@ -229,6 +229,13 @@ def test_a_day_s_calls_are_written_down_before_they_are_used(tmp_path: Path, bud
     assert speaker.pacer.calls == 0
 
 
+def test_a_budget_of_one_call_is_one_call(tmp_path: Path) -> None:
+    speaker = Speaker(tmp_path, Limits(per_day=1))
+    speaker.ask()
+    with pytest.raises(ContinueLater, match="the day's budget of 1 calls is used up"):
+        speaker.ask()
+
+
 def test_a_call_that_a_pause_kept_from_being_made_is_not_of_the_day_s(tmp_path: Path) -> None:
     speaker = Speaker(tmp_path, Limits(per_day=3))
     speaker.pacer.pause(61.0)

@@ -152,7 +152,9 @@ def test_where_time_is_not_cut_the_newest_snapshot_is_the_newest_whatever_its_mo
         return Partition(start + timedelta(hours=hours), start, UNPARTITIONED)
 
     here.deliver(people(3), whole(10))
-    here.deliver(people(4), whole(5))
+    here.take(people(4), whole(5))
+    here.plan(whole(5))
+    assert here.carry_out(whole(5)).complete, "as a plan that was written down says"
     after = stands(here)
     assert (after.mark, after.mark_partition, after.restored) == (whole(5).end, UNPARTITIONED, False)
     assert (after.generation, after.told_last) == (2, UNPARTITIONED)

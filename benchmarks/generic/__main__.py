@@ -36,7 +36,7 @@ COVERAGE = "coverage==7.11.0"
 PACKAGE = ROOT / "zeotap_pipelines"
 FILES = (
     *("diff.py", "comparison.py", "operations.py", "protection.py", "events.py", "come_back.py", "opposed.py"),
-    *("ledger.py", "fold.py", "words.py", "journal.py", "lock.py", "limits.py", "plan.py", "lost.py"),
+    *("ledger.py", "tables.py", "fold.py", "words.py", "journal.py", "lock.py", "limits.py", "plan.py", "lost.py"),
     *("pipeline.py", "delivery.py", "owed.py", "feed.py", "conversing.py", "asking.py", "stopping.py"),
 )
 TESTS = (
