@@ -12,10 +12,11 @@ from typing import Any
 import pytest
 
 from zeotap_pipelines.destinations.base import Target, Visit
-from zeotap_pipelines.destinations.kognitiv import PromotionalMemberGroup
+from zeotap_pipelines.destinations.kognitiv import GROUPS, PromotionalMemberGroup
 from zeotap_pipelines.errors import ContinueLater, FixTarget, TryAgainLater
 from zeotap_pipelines.hours import Hours
-from zeotap_pipelines.model import ACCEPTED, Batch, Conversation, Fate, Halt, Outcome, Question, Receipt, Verb
+from zeotap_pipelines.model import ACCEPTED, Batch, Call, Conversation, Fate, Halt, Outcome, Question, Receipt, Verb
+from zeotap_pipelines.sandbox import Fault
 from zeotap_pipelines.trip import Summary
 from zeotap_pipelines_tests.world import World, day, kognitiv
 
@@ -43,12 +44,15 @@ def at(desk: Desk, *, items: int = 1, **is_: Any) -> Target:
     """A target whose conversations are held at *desk*."""
 
     class AtDesk(PromotionalMemberGroup):
+        asks = False
+
         def preflight(self, visit: Visit) -> Question:
             desk.learnt.append(visit)
             yield from ()
 
         def converse(self, batch: Batch, visit: Visit) -> Conversation:
-            yield from ()
+            if self.asks:
+                yield Call("GET", GROUPS)
             return desk(batch)
 
     for name, value in {"items": items, **is_}.items():
@@ -148,7 +152,7 @@ def test_a_request_that_nobody_is_accepted_by_is_at_fault_itself(tmp_path: Path,
     assert isinstance(summary.error, FixTarget) is ends
     if ends:
         assert str(summary.error) == "kognitiv refuses whatever sync asks, row by row: refused"
-        assert +summary.fates == {Fate.DEFERRED: 20}
+        assert summary.fates == {Fate.DEFERRED: 20}
         assert here.told() == [], "nobody looked at them: they are owed as before"
         desk.answer = lambda rows: Receipt(ACCEPTED)
         assert here.carry_out().fates == {Fate.ACCEPTED: 20}
@@ -278,6 +282,21 @@ def test_a_defect_ends_the_run_and_is_raised(tmp_path: Path) -> None:
     assert [value for value, state in here.told() if state == "in"] == people(9)[:2]
     desk.answer = lambda rows: Receipt(ACCEPTED)
     assert here.carry_out().fates == {Fate.ACCEPTED: 7}
+
+
+def test_what_is_under_way_when_another_one_fails_is_heard_to_its_end(tmp_path: Path) -> None:
+    def answer(rows: tuple[int, ...]) -> Receipt:
+        if rows == (1,):
+            raise ZeroDivisionError("a defect")
+        return Receipt(ACCEPTED)
+
+    desk = Desk(answer)
+    here = world(tmp_path, at(desk, asks=True), concurrency=2)
+    here.sandbox.faults.add(Fault(kind="delay", seconds=5.0, path="/promotionalMember$", nth=1))
+    with pytest.raises(ZeroDivisionError, match="a defect"):
+        here.deliver(people(9))
+    assert [row for (row,) in desk.asked] == [1, 0], "the first one was answered later"
+    assert [value for value, state in here.told() if state == "in"] == people(1)
 
 
 def test_what_must_not_overlap_goes_one_after_the_other_and_the_rest_beside_it(tmp_path: Path) -> None:

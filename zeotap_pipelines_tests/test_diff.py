@@ -101,6 +101,7 @@ def test_a_first_plan_adds_whoever_is_fit_and_says_of_the_others_why_not(tiered:
     tiered.take(FIRST, day(2))
     plan = tiered.plan(day(2))
     assert re.fullmatch("[0-9a-f]{16}", plan.id)
+    assert plan.made_at == tiered.clock.now().isoformat()
     assert said(plan) == {
         **ALWAYS,
         "audience": 6,

@@ -10,7 +10,7 @@ import pytest
 
 from zeotap_pipelines import removal
 from zeotap_pipelines.engines.duckdb import rows
-from zeotap_pipelines.errors import AskForRestore, FilledOnce, HalfFilled
+from zeotap_pipelines.errors import AskForRestore, FilledOnce, HalfFilled, RepairState
 from zeotap_pipelines.ledger import Standing
 from zeotap_pipelines.mapping import Field
 from zeotap_pipelines.model import ACCEPTED, UNPARTITIONED, Fate, Outcome, Partition, Receipt
@@ -85,8 +85,11 @@ def test_an_older_partition_is_asked_from_on_purpose_only_and_the_present_is_the
     assert restored == replace(
         before, restored=True, told_last=day(2).key, generation=2, plans=moved(1, 2), last_at=restored.last_at
     ), "the mark is that of the newest"
-    with pytest.raises(AskForRestore, match="was restored since"):
+    with pytest.raises(AskForRestore) as refused:
         here.carry_out(day(3))
+    assert str(refused.value) == (
+        "sync at 2026-11-04: 2026-11-03 was restored since: nothing is sent. To go forward again, set restore"
+    )
     here.deliver(people(5), day(4))
     newer = stands(here)
     assert (newer.restored, newer.mark, newer.told_last) == (False, day(4).end, day(4).key), "a newer one goes on"
@@ -222,3 +225,31 @@ def test_an_identity_that_is_mapped_anew_is_the_targets_once_the_new_ones_are_in
     assert {value for value, state in here.told() if state == "in"} == {"91000", "91001"}
     here.take(people(3), day(4))
     assert not here.plan(day(4)).replacement
+
+
+def test_each_step_of_a_delivery_is_durable_before_the_next_one(here: World, desk: Desk) -> None:
+    here.take(people(12), day(1))
+    with here.dying(lambda step: False) as steps:
+        here.carry_out(day(1))
+    assert [step for step in steps if not step.startswith(("before", "after"))] == [
+        *("operations", "plan", "begin", "asked", "flushed", "answered", "answered"),
+        *("flushed", "outcomes", "folding", "folded", "restarted"),
+    ]
+    with here.dying(lambda step: False) as steps:
+        here.standing  # noqa: B018 - it is read
+    assert steps == [], "who reads does nothing"
+
+
+@pytest.mark.parametrize("lines", [1, 2])
+def test_a_folded_journal_that_lacks_lines_is_of_another_moment(here: World, lines: int) -> None:
+    here.take(people(3), day(1))
+    with here.dying(lambda step: step == "folded"):
+        here.carry_out(day(1))
+    journal = here.ledger.journal_file
+    whole = journal.read_bytes().splitlines(keepends=True)
+    assert here.standing.generation == 1
+    journal.write_bytes(b"".join(whole[:-lines]))
+    with pytest.raises(RepairState, match="are of different moments"):
+        here.standing  # noqa: B018 - it is read
+    journal.write_bytes(b"".join(whole))
+    assert here.carry_out(day(1)).asked == 0

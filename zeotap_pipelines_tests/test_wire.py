@@ -339,6 +339,14 @@ def test_three_that_could_not_be_sent_end_the_run(tmp_path: Path) -> None:
     assert world.told() == [], "what was never sent leaves no trace"
 
 
+def test_one_that_was_answered_begins_the_count_of_those_that_were_not_sent_anew(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    group = httpx.Response(200, json={"data": [{"externalReference": "ACTIVE-90D"}]})
+    lost = [group, httpx.Response(200), httpx.ConnectError("gone")]
+    summary = world.deliver([str(n) for n in range(9)], trip=world.trip(transport=Service(*lost)))
+    assert (summary.asked, summary.fates[Fate.ACCEPTED]) == (4, 1)
+
+
 def test_twenty_silent_conversations_end_the_run(tmp_path: Path) -> None:
     world = World(tmp_path)
     world.sandbox.faults.add(Fault(kind="status", status=500, path="/members/"))
