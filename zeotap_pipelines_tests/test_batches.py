@@ -266,3 +266,9 @@ def test_the_bytes_are_counted_anew_when_the_verb_changes() -> None:
 def test_a_run_of_many_is_cut_to_its_end() -> None:
     asked = numbered([(Verb.ADD, ["a"] * 1_000)])
     assert [len(batch) for batch in cut(iter(asked), narrow(300, None))] == [300, 300, 300, 100]
+
+
+def test_a_trial_reads_no_further_than_its_limit() -> None:
+    asked = iter(numbered([(Verb.ADD, ["a", "b"]), (Verb.ADD, ["c"]), (Verb.ADD, ["d"]), (Verb.ADD, ["e"])]))
+    assert [len(run) for run in Trial(limit=3).of(asked)] == [2, 1]
+    assert [run[0].body for run in asked] == ["e"], "one more was looked at"

@@ -185,6 +185,16 @@ def test_who_stood_still_catches_up_what_a_second_may_hold(tmp_path: Path) -> No
     assert moments[19:] == [near(now + 10 / 9.85), near(now + 2.01)], "and nobody is late any more"
 
 
+def test_what_a_second_held_before_a_pause_counts_after_it(tmp_path: Path) -> None:
+    speaker = Speaker(tmp_path, Limits(per_second=10))
+    speaker.ask()
+    speaker.clock.pass_(7.0)
+    now = speaker.now
+    assert speaker.moments(10) == [now] * 10
+    speaker.pacer.pause(0.5)
+    assert speaker.moments(1) == [near(now + 1.005)]
+
+
 def test_a_little_lateness_is_caught_up_whole(tmp_path: Path) -> None:
     speaker = Speaker(tmp_path, Limits(per_second=10))
     speaker.ask()
@@ -330,6 +340,21 @@ def test_a_call_within_a_minute_of_midnight_is_of_both_days(tmp_path: Path, befo
     speaker.ask(3)
     speaker.pacer.close()
     assert list(speaker.kept()["days"].values()) == [3] * days
+
+
+def test_the_whole_budget_may_be_used_within_a_minute_of_midnight(tmp_path: Path) -> None:
+    speaker = Speaker(tmp_path, Limits(per_day=10))
+    speaker.clock.pass_(16 * 3600 - 59)
+    assert len(speaker.ask(10)) == 10
+    with pytest.raises(ContinueLater, match="budget"):
+        speaker.ask()
+
+
+def test_a_minute_is_waited_for_the_next_day_s_budget(tmp_path: Path) -> None:
+    speaker = Speaker(tmp_path, Limits(per_day=10))
+    speaker.ask(10)
+    speaker.clock.pass_(16 * 3600)
+    assert speaker.moments(1) == [16 * 3600 + 60]
 
 
 @pytest.mark.parametrize(

@@ -69,6 +69,12 @@ def test_what_is_saved_is_what_is_loaded_by_its_name_or_as_the_newest(state: Sta
     assert plans.load(state, "t", "2026-11-20") is None
 
 
+def test_a_plan_s_description_can_be_read_by_a_person(state: State) -> None:
+    text = written(made(set_aside={"keine Größe": 1}), state).file(state).with_suffix(".json").read_text()
+    assert '  "set_aside": {\n    "keine Größe": 1\n  },\n' in text
+    assert text.endswith("}\n")
+
+
 def test_the_newest_plans_of_a_sync_are_those_for_one_target_that_can_be_read(state: State) -> None:
     assert plans.newest(state, "s", "here") == []
     kept = [written(made(partition=f"2026-11-{day}"), state) for day in (18, 19)]

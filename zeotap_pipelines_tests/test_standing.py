@@ -227,6 +227,14 @@ def test_an_identity_that_is_mapped_anew_is_the_targets_once_the_new_ones_are_in
     assert not here.plan(day(4)).replacement
 
 
+def test_where_nothing_is_owed_nobody_is_asked_anything(here: World, desk: Desk) -> None:
+    here.deliver(people(3), day(1))
+    asked = len(desk.learnt)
+    assert here.carry_out(day(1)).complete
+    assert here.deliver(people(3), day(2)).complete
+    assert len(desk.learnt) == asked, "not even whether the target is there"
+
+
 def test_each_step_of_a_delivery_is_durable_before_the_next_one(here: World, desk: Desk) -> None:
     here.take(people(12), day(1))
     with here.dying(lambda step: False) as steps:
