@@ -1,10 +1,15 @@
 """A plan of more rows than a fold looks at once."""
 
+from pathlib import Path
+
 import pytest
 
+from zeotap_pipelines import words
 from zeotap_pipelines.engines.duckdb import memory, rows
+from zeotap_pipelines.journal import Journal
 from zeotap_pipelines.model import ACCEPTED, Batch, Fate, Operation, Outcome, Receipt, Verb
 from zeotap_pipelines.naming import literal
+from zeotap_pipelines.state import State
 from zeotap_pipelines.words import SLICE
 from zeotap_pipelines_tests.world import World, day
 
@@ -87,3 +92,12 @@ def test_who_was_told_before_is_replaced_in_every_slice(world: World) -> None:
         ("in", False): [who for who in PEOPLE if who not in gone],
         ("out", False): sorted(gone),
     }
+
+
+def test_a_line_of_forty_megabytes_is_read_as_any_other(tmp_path: Path) -> None:
+    """Where nothing is said the engine takes lines of up to 32 MiB."""
+    with Journal(tmp_path / "journal.jsonl") as journal:
+        journal.append("answered", reason="x" * 40_000_000)
+    with memory(tmp_path / "spill") as connection:
+        assert words.read(connection, World(tmp_path).sync.target, State(tmp_path), journal.path) == []
+        assert rows(connection, "SELECT n, coalesce(len(reason), 0) FROM lines ORDER BY n") == [(0, 0), (1, 40_000_000)]

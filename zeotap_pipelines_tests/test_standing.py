@@ -9,9 +9,11 @@ from pathlib import Path
 import pytest
 
 from zeotap_pipelines import removal
+from zeotap_pipelines.delivery import deliver
 from zeotap_pipelines.engines.duckdb import rows
 from zeotap_pipelines.errors import AskForRestore, FilledOnce, HalfFilled, RepairState
 from zeotap_pipelines.ledger import Standing
+from zeotap_pipelines.lock import speaking
 from zeotap_pipelines.mapping import Field
 from zeotap_pipelines.model import ACCEPTED, UNPARTITIONED, Fate, Outcome, Partition, Receipt
 from zeotap_pipelines.trip import Approval
@@ -94,6 +96,27 @@ def test_an_older_partition_is_asked_from_on_purpose_only_and_the_present_is_the
     newer = stands(here)
     assert (newer.restored, newer.mark, newer.told_last) == (False, day(4).end, day(4).key), "a newer one goes on"
     assert here.carry_out(day(4)).asked == 0
+
+
+def test_a_plan_of_an_older_partition_is_not_delivered_by_whoever_has_it_either(here: World, desk: Desk) -> None:
+    here.take(people(3), day(1))
+    older = here.plan(day(1))
+    here.deliver(people(4), day(2))
+    asked = len(desk.asked)
+    with (
+        speaking(here.state.account(here.sync.address), run="r", sync="s"),
+        pytest.raises(AskForRestore, match=r"sync at 2026-11-02 is superseded by 2026-11-03: nothing is sent"),
+    ):
+        deliver(here.sync, older, here.trip())
+    assert len(desk.asked) == asked
+
+
+def test_a_line_of_the_journal_may_be_as_long_as_an_answer_is(tmp_path: Path, desk: Desk) -> None:
+    here = World(tmp_path, target=at(desk, items=2_000))
+    desk.answer = lambda rows: Receipt(ACCEPTED, {row: REFUSED for row in rows if row % 2})
+    summary = here.deliver(people(2_000), day(1))
+    assert summary.fates == {Fate.ACCEPTED: 1_000, Fate.REJECTED: 1_000}
+    assert movements(here)[0][3:] == (1_000, 1_000, 0, 0)
 
 
 def test_a_restored_present_is_gone_on_with_by_another_restoration(here: World) -> None:
