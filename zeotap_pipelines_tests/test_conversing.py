@@ -18,7 +18,7 @@ from zeotap_pipelines.hours import Hours
 from zeotap_pipelines.model import ACCEPTED, Batch, Call, Conversation, Fate, Halt, Outcome, Question, Receipt, Verb
 from zeotap_pipelines.sandbox import Fault
 from zeotap_pipelines.trip import Summary
-from zeotap_pipelines_tests.world import World, day, kognitiv
+from zeotap_pipelines_tests.world import Crash, World, day, kognitiv
 
 REFUSED = Outcome(Fate.REJECTED, "refused", 400, untouched=True)
 SILENT = Outcome(Fate.DEFERRED, "no answer", 500)
@@ -276,12 +276,24 @@ def test_a_defect_ends_the_run_and_is_raised(tmp_path: Path) -> None:
 
     desk = Desk(answer)
     here = world(tmp_path, at(desk))
-    with pytest.raises(ZeroDivisionError, match="a defect"):
+    with pytest.raises(ZeroDivisionError, match="a defect") as raised:
         here.deliver(people(9))
+    assert not hasattr(raised.value, "__notes__")
     assert desk.asked == [[0], [1], [2]]
     assert [value for value, state in here.told() if state == "in"] == people(9)[:2]
     desk.answer = lambda rows: Receipt(ACCEPTED)
     assert here.carry_out().fates == {Fate.ACCEPTED: 7}
+
+
+def test_a_run_that_somebody_stops_says_how_far_it_came(tmp_path: Path) -> None:
+    def answer(rows: tuple[int, ...]) -> Receipt:
+        if rows == (2,):
+            raise Crash
+        return Receipt(ACCEPTED)
+
+    with pytest.raises(Crash) as stopped:
+        world(tmp_path, at(Desk(answer))).deliver(people(9))
+    assert stopped.value.__notes__ == ["2 of 9 operations were asked, the others are owed"]
 
 
 def test_what_is_under_way_when_another_one_fails_is_heard_to_its_end(tmp_path: Path) -> None:
