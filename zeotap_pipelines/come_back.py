@@ -56,12 +56,13 @@ def _holders(sync: Sync) -> list[str] | None:
     """Return the fields that hold the event's id, or may; None where one holds it in a form that can't be put back."""
     [identity] = sync.identity
     origin = sync.mapping[identity]
+    as_it_is = origin.column is not None and origin == Field(column=origin.column)
     holders = []
     for name, other in sync.mapping.items():
         shared = set(other.columns) & set(origin.columns)
         if name == identity or not (shared or sync.target.kinds.get(name) is Kind.JSON):
             continue
-        if shared and other != origin and (other.hash or other.date_format or origin != Field(column=origin.column)):
+        if shared and other != origin and (other.hash or other.date_format or not as_it_is):
             return None
         holders.append(name)
     return holders
