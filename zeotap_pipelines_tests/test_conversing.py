@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pyarrow import parquet
 
 from zeotap_pipelines.destinations.base import Target, Visit
 from zeotap_pipelines.destinations.kognitiv import GROUPS, PromotionalMemberGroup
@@ -17,6 +18,7 @@ from zeotap_pipelines.errors import ContinueLater, FixTarget, TryAgainLater
 from zeotap_pipelines.hours import Hours
 from zeotap_pipelines.model import ACCEPTED, Batch, Call, Conversation, Fate, Halt, Outcome, Question, Receipt, Verb
 from zeotap_pipelines.sandbox import Fault
+from zeotap_pipelines.tasks import OpenTask, OpenTasks
 from zeotap_pipelines.trip import Summary
 from zeotap_pipelines_tests.world import Crash, World, day, kognitiv
 
@@ -33,6 +35,7 @@ class Desk:
         self.asked: list[list[int]] = []
         self.moments: list[datetime] = []
         self.learnt: list[Visit] = []
+        self.waited_for: list[str] = []
 
     def __call__(self, batch: Batch) -> Receipt:
         self.asked.append(list(batch.rows))
@@ -48,6 +51,10 @@ def at(desk: Desk, *, items: int = 1, **is_: Any) -> Target:
 
         def preflight(self, visit: Visit) -> Question:
             desk.learnt.append(visit)
+            yield from ()
+
+        def await_task(self, task: str) -> Question:
+            desk.waited_for.append(task)
             yield from ()
 
         def converse(self, batch: Batch, visit: Visit) -> Conversation:
@@ -322,3 +329,35 @@ def test_what_must_not_overlap_goes_one_after_the_other_and_the_rest_beside_it(t
     desk = Desk(lambda rows: Receipt(ACCEPTED))
     world(tmp_path, at(desk, items=3, apart=apart)).deliver(people(5))
     assert names == [0, 3], "a batch is known by its first operation"
+
+
+def test_what_another_plan_s_task_still_does_is_waited_for_and_one_s_own_is_not(tmp_path: Path) -> None:
+    desk = Desk(lambda rows: Receipt(ACCEPTED))
+    here = world(tmp_path, at(desk))
+    here.take(people(2))
+    plan, now = here.plan(), here.clock.now()
+    tasks = OpenTasks(here.state.account(here.sync.address) / "tasks.jsonl")
+    tasks.begun(OpenTask("ours", False, plan.id, now, 600.0))
+    tasks.begun(OpenTask("over", False, plan.id, now - timedelta(seconds=600), 600.0))
+    tasks.begun(OpenTask("another's", False, "another", now, 40.0))
+    tasks.begun(OpenTask("heard", True, "another", now, 600.0))
+    assert here.carry_out().complete
+    assert here.clock.monotonic() == 40.0
+    assert [task.name for task in tasks.open()] == ["ours"], "it does the same again"
+    assert desk.waited_for == ["heard"], "the service says when"
+
+
+def test_the_rest_of_a_batch_is_not_reached_when_the_run_ends(tmp_path: Path) -> None:
+    def answer(rows: tuple[int, ...]) -> Receipt:
+        if len(rows) == 1:
+            raise Halt(Receipt(SILENT), TryAgainLater("enough"))
+        return SPLIT
+
+    here = world(tmp_path, at(Desk(answer), items=4))
+    here.deliver(people(4))
+    [outcomes] = here.state.outcomes("sync", day(0).key).glob("*.parquet")
+    said = parquet.read_table(outcomes, columns=["row", "reason"]).to_pylist()
+    assert {row["row"]: row["reason"] for row in said} == {
+        **{0: "no answer"},
+        **dict.fromkeys((1, 2, 3), "not reached"),
+    }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from pyarrow import parquet
 
 from zeotap_pipelines import removal
 from zeotap_pipelines.adopt import adopt
@@ -43,6 +45,25 @@ def test_who_registers_stays_in(world: World) -> None:
     register(world, "d1", "u1")
     world.deliver(rows(("u1", "d1"), (None, "d2")), day(1))
     assert persons(world) == {("uid", "u1"), ("anonymous_id", "d2")}
+
+
+def test_a_removal_says_everything_that_its_person_was_told_by_unless_somebody_wanted_carries_it(world: World) -> None:
+    world.deliver(rows(("u1", "d1"), ("u2", "d2"), ("u3", None)))
+    world.take(rows(("u9", "d2")), day(1))
+    plan = world.plan(day(1))
+    table = parquet.read_table(plan.file(world.state), columns=["verb", "value", "body"]).to_pylist()
+    assert {row["value"]: json.loads(row["body"]) for row in table if row["verb"] == "remove"} == {
+        "u1": {"uid": "u1", "anonymous_id": "d1"},
+        "u2": {"uid": "u2"},
+        "u3": {"uid": "u3"},
+    }
+    assert plan.kept_for == 0, "each has an identifier left"
+
+
+def test_where_nobody_leaves_nobody_is_kept(world: World) -> None:
+    world.deliver(rows(("u1", "d1")))
+    world.take(rows(("u1", "d1"), ("u2", "d2")), day(1))
+    assert world.plan(day(1)).kept_for == 0
 
 
 def test_who_registers_and_leaves_later_is_out(world: World) -> None:

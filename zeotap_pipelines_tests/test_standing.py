@@ -15,7 +15,7 @@ from zeotap_pipelines.errors import AskForRestore, FilledOnce, HalfFilled, Repai
 from zeotap_pipelines.ledger import Standing
 from zeotap_pipelines.lock import speaking
 from zeotap_pipelines.mapping import Field
-from zeotap_pipelines.model import ACCEPTED, UNPARTITIONED, Fate, Outcome, Partition, Receipt
+from zeotap_pipelines.model import ACCEPTED, UNPARTITIONED, Fate, Mode, Outcome, Partition, Receipt
 from zeotap_pipelines.trip import Approval
 from zeotap_pipelines_tests.test_conversing import Desk, at, people
 from zeotap_pipelines_tests.world import World, day
@@ -284,3 +284,20 @@ def test_a_folded_journal_that_lacks_lines_is_of_another_moment(here: World, lin
         here.standing  # noqa: B018 - it is read
     journal.write_bytes(b"".join(whole))
     assert here.carry_out(day(1)).asked == 0
+
+
+def test_who_only_adds_has_an_identity_too_and_keeps_it_when_it_is_mapped_anew(tmp_path: Path, desk: Desk) -> None:
+    here = World(tmp_path, target=at(desk, items=10), mode=Mode.ADD)
+    here.deliver(people(2), day(1))
+    assert here.standing.identity == IDENTITY
+    here.renamed(mapping={"member_internal_id": Field(template="9{customer}")})
+    here.deliver(people(2), day(2))
+    assert here.standing.identity == IDENTITY, "whoever was told by the old one is still in"
+
+
+def test_an_identity_that_is_mapped_anew_is_the_targets_at_once_where_nobody_is_in(here: World) -> None:
+    here.deliver(people(2), day(1))
+    here.deliver([], day(2))
+    here.renamed(mapping={"member_internal_id": Field(template="9{customer}")})
+    here.deliver(people(2), day(3))
+    assert here.standing.identity == "member_internal_id ← '9{customer}'"
