@@ -70,6 +70,7 @@ def test_what_is_like_one_that_is_gone_is_counted_and_what_is_not_is_new(
     assert come_back(here, (other, "11"), (new, "99")) == 0
     assert come_back(here, (first, "10"), (new, "20")) == 1, "the second is gone, and the new one like it"
     assert come_back(here, (first, "10"), (second, "20"), (new, "20")) == 0, "nobody is gone"
+    assert come_back(here, (first, "10")) == 0, "nobody is new"
     assert come_back(here, (other, "10"), partition=1) == 0, "of another day it is another"
 
 
