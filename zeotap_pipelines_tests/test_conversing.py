@@ -361,3 +361,10 @@ def test_the_rest_of_a_batch_is_not_reached_when_the_run_ends(tmp_path: Path) ->
         **{0: "no answer"},
         **dict.fromkeys((1, 2, 3), "not reached"),
     }
+
+
+def test_where_order_matters_whatever_is_asked_later_is_of_a_later_moment(tmp_path: Path) -> None:
+    desk = Desk(bad(1, 6))
+    assert world(tmp_path, at(desk, items=4, ordered=True, asks=True)).deliver(people(12)).fates[Fate.ACCEPTED] == 10
+    assert len(desk.asked) > 9, "some were asked in halves"
+    assert all(one < after for one, after in pairwise(desk.moments))

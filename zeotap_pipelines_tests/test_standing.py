@@ -16,6 +16,7 @@ from zeotap_pipelines.ledger import Standing
 from zeotap_pipelines.lock import speaking
 from zeotap_pipelines.mapping import Field
 from zeotap_pipelines.model import ACCEPTED, UNPARTITIONED, Fate, Mode, Outcome, Partition, Receipt
+from zeotap_pipelines.plan import load, save
 from zeotap_pipelines.trip import Approval
 from zeotap_pipelines_tests.test_conversing import Desk, at, people
 from zeotap_pipelines_tests.world import World, day
@@ -315,3 +316,16 @@ def test_an_identity_that_is_mapped_anew_is_the_targets_at_once_where_nobody_is_
     here.renamed(mapping={"member_internal_id": Field(template="9{customer}")})
     here.deliver(people(2), day(3))
     assert here.standing.identity == "member_internal_id ← '9{customer}'"
+
+
+def test_a_plan_of_an_earlier_version_that_can_not_be_read_is_to_be_made_again(here: World, desk: Desk) -> None:
+    """Of a later one it is known what it was made of, so that it isn't read at all."""
+    desk.answer = lambda rows: Receipt(ACCEPTED, {1: Outcome(Fate.DEFERRED, "busy")})
+    here.deliver(people(3), day(1))
+    plan = load(here.state, "sync", day(1).key)
+    assert plan is not None
+    save(replace(plan, content=""), here.state)
+    plan.file(here.state).write_bytes(b"nothing")
+    with pytest.raises(RepairState, match=rf"plan {plan.id} can't be read, make it again: .+"):
+        here.carry_out(day(1))
+    assert len(desk.asked) == 1
