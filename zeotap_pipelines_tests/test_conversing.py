@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -17,7 +18,7 @@ from zeotap_pipelines.destinations.kognitiv import GROUPS, PromotionalMemberGrou
 from zeotap_pipelines.errors import ContinueLater, FixTarget, TryAgainLater
 from zeotap_pipelines.hours import Hours
 from zeotap_pipelines.model import ACCEPTED, Batch, Call, Conversation, Fate, Halt, Outcome, Question, Receipt, Verb
-from zeotap_pipelines.sandbox import Fault
+from zeotap_pipelines.sandbox import Fault, SandboxTransport
 from zeotap_pipelines.tasks import OpenTask, OpenTasks
 from zeotap_pipelines.trip import Summary
 from zeotap_pipelines_tests.world import Crash, World, day, kognitiv
@@ -312,8 +313,14 @@ def test_what_is_under_way_when_another_one_fails_is_heard_to_its_end(tmp_path: 
     desk = Desk(answer)
     here = world(tmp_path, at(desk, asks=True), concurrency=2)
     here.sandbox.faults.add(Fault(kind="delay", seconds=5.0, path="/promotionalMember$", nth=1))
+
+    async def long(seconds: float) -> None:
+        for _ in range(500):  # Whoever does not wait for the first one has gone by then.
+            await asyncio.sleep(0)
+
+    here.take(people(9))
     with pytest.raises(ZeroDivisionError, match="a defect"):
-        here.deliver(people(9))
+        here.carry_out(trip=here.trip(transport=SandboxTransport(here.sandbox, sleep=long)))
     assert [row for (row,) in desk.asked] == [1, 0], "the first one was answered later"
     assert [value for value, state in here.told() if state == "in"] == people(1)
 
