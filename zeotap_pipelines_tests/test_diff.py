@@ -13,7 +13,7 @@ from pyarrow import parquet
 
 from zeotap_pipelines.destinations.kognitiv import PromotionalMemberGroup
 from zeotap_pipelines.mapping import Field
-from zeotap_pipelines.model import ACCEPTED, Conversation, Fate, Mode, Outcome, Question, Receipt
+from zeotap_pipelines.model import ACCEPTED, Conversation, Fate, Mode, Outcome, Question, Receipt, Verb
 from zeotap_pipelines.plan import Plan
 from zeotap_pipelines_tests.test_conversing import Desk
 from zeotap_pipelines_tests.world import Rows, World, day
@@ -188,3 +188,20 @@ def test_a_plan_of_nobody_has_no_operations(tiered: World) -> None:
     plan = tiered.plan(day(2))
     assert said(plan) == ALWAYS
     assert operations(tiered, plan) == []
+
+
+def test_a_removal_names_who_was_told_and_anything_else_who_is_wanted(tmp_path: Path, desk: Desk) -> None:
+    """0100 and 100 are one member of Kognitiv's."""
+    kind = type("Upserting", (Tiered,), {"desk": desk, "verbs": frozenset({Verb.UPSERT, Verb.REMOVE})})
+    mapping = {"member_internal_id": Field.of("customer"), "tier": Field.of("tier")}
+    here = World(tmp_path, target=kind("ACTIVE-90D"), mode=Mode.UPSERT, mapping=mapping)
+    here.deliver(tiers(("0100", "gold"), ("0200", "gold")), day(1))
+    here.take(tiers(("100", "silver"), ("0200", "gold")), day(2))
+    [(_, verb, *_, value, body, _)] = operations(here, here.plan(day(2)))
+    assert (verb, value, body) == ("upsert", "100", '{"member_internal_id":"100","tier":"silver"}')
+    here.renamed(mode=Mode.REMOVE, mapping={"member_internal_id": Field.of("customer")})
+    here.take(tiers(("100", "silver"), ("300", "gold")), day(3))
+    assert [(verb, value, body) for _, verb, *_, value, body, _ in operations(here, here.plan(day(3)))] == [
+        ("remove", "0100", '{"member_internal_id":"0100"}'),
+        ("remove", "300", '{"member_internal_id":"300"}'),
+    ]

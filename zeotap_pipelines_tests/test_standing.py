@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -287,18 +288,24 @@ def test_a_folded_journal_that_lacks_lines_is_of_another_moment(here: World, lin
     assert here.carry_out(day(1)).asked == 0
 
 
-def test_a_trial_of_removals_takes_out_nobody_whose_new_identity_is_not_in(here: World, desk: Desk) -> None:
-    here.deliver(people(2), day(1))
+def test_a_trial_of_removals_takes_out_nobody_while_a_new_identity_is_not_in(here: World, desk: Desk) -> None:
+    here.deliver(people(3), day(1))
     here.renamed(mapping={"member_internal_id": Field(template="9{customer}")})
-    here.take(people(2), day(2))
+    here.take(people(3), day(2))
     plan = here.plan(day(2))
     approval = Approval(plan.id, "me", "a new id")
     before = len(desk.asked)
-    for only in ([3], [0, 3]):
+    for only in ([5], [0, 1, 5]):
         here.carry_out(day(2), approval=approval, only=[plan.row_id(row) for row in only])
-    assert desk.asked[before:] == [[0]]
-    here.carry_out(day(2), approval=approval, only=[plan.row_id(row) for row in (1, 3)])
-    assert desk.asked[before:] == [[0], [1], [3]], "all that is new was asked for"
+    assert desk.asked[before:] == [[0, 1]]
+    here.carry_out(day(2), approval=approval, only=[plan.row_id(row) for row in (2, 5)])
+    assert desk.asked[before:] == [[0, 1], [2], [5]], "all that is new was asked for"
+
+
+def test_a_state_target_whose_memory_is_lost_is_told_everything_again(here: World, desk: Desk) -> None:
+    here.deliver(people(3), day(1))
+    shutil.rmtree(here.ledger.file.parent)
+    assert here.deliver(people(3), day(2)).asked == 3
 
 
 def test_who_only_adds_has_an_identity_too_and_keeps_it_when_it_is_mapped_anew(tmp_path: Path, desk: Desk) -> None:

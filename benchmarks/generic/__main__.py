@@ -43,6 +43,7 @@ TESTS = (
     *("batches", "owed", "ledger", "guards", "events", "limits", "identities", "crashes", "tasks", "wire"),
     *("mapping", "snapshot", "folding", "comparison", "history", "processes", "found_by_chaos", "numbers"),
     *("hostile", "retention", "transport", "explanation", "opposed", "doubts", "debts", "attended"),
+    *("pacing", "journal", "plan", "lock", "conversing", "standing", "diff", "asking", "come_back", "values"),
 )
 APART = ("attended", "crashes", "processes")
 """Whose work is done by processes of their own."""
