@@ -176,9 +176,9 @@ class Conversations:
 
     async def _speak(self, wire: Wire, feed: Feed, stop: Flag) -> None:
         try:
-            while not (self._halt or stop.is_set() or self._closed()) and (batch := await feed.take()):
+            while self._goes_on(stop) and (batch := await feed.take()):
                 async with self._by_itself(batch):
-                    if self._halt or stop.is_set():
+                    if not self._goes_on(stop):
                         return
                     feed.begun(batch)
                     await self._hold(wire, batch)
@@ -186,14 +186,13 @@ class Conversations:
             self._halt = self._halt or error  # Nobody else goes on asking.
             raise
 
-    def _closed(self) -> bool:
-        """Return whether the delivery window is over by now: then the run ends, and goes on later."""
+    def _goes_on(self, stop: Flag) -> bool:
+        """Return whether more may be asked. Where the delivery window is over, the run ends, and goes on later."""
         hours, now = self._trip.hours, self._trip.clock.now()
-        if hours is None or now < self._closes:
-            return False
-        opens = hours.opens(now) or now
-        self._halt = ContinueLater(f"the delivery window is over until {opens:%Y-%m-%d %H:%M} UTC", opens)
-        return True
+        if self._halt is None and hours is not None and now >= self._closes:
+            opens = hours.opens(now) or now
+            self._halt = ContinueLater(f"the delivery window is over until {opens:%Y-%m-%d %H:%M} UTC", opens)
+        return self._halt is None and not stop.is_set()
 
     def _by_itself(self, batch: Batch) -> AbstractAsyncContextManager[None]:
         """Keep *batch* from being in flight together with what the target wants apart from it."""

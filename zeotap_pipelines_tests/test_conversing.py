@@ -15,9 +15,21 @@ from pyarrow import parquet
 
 from zeotap_pipelines.destinations.base import Target, Visit
 from zeotap_pipelines.destinations.kognitiv import GROUPS, PromotionalMemberGroup
-from zeotap_pipelines.errors import ContinueLater, FixTarget, TryAgainLater
+from zeotap_pipelines.errors import ContinueLater, FixTarget, RepairState, TryAgainLater
 from zeotap_pipelines.hours import Hours
-from zeotap_pipelines.model import ACCEPTED, Batch, Call, Conversation, Fate, Halt, Outcome, Question, Receipt, Verb
+from zeotap_pipelines.model import (
+    ACCEPTED,
+    Batch,
+    Call,
+    Conversation,
+    Fate,
+    Halt,
+    Mode,
+    Outcome,
+    Question,
+    Receipt,
+    Verb,
+)
 from zeotap_pipelines.sandbox import Fault, SandboxTransport
 from zeotap_pipelines.tasks import OpenTask, OpenTasks
 from zeotap_pipelines.trip import Summary
@@ -195,6 +207,8 @@ def test_a_service_that_answers_now_and_then_is_not_given_up(tmp_path: Path) -> 
         ({"items": 20}, {"concurrency": 5}, [100]),
         ({"items": 33}, {}, [33, 33, 33, 1]),
         ({"ordered": True}, {}, [1] * 100),
+        ({"event": True}, {}, [2] * 50),
+        ({"event": True}, {"concurrency": 5}, [5] * 20),
         ({"ordered": True, "items": 30}, {"concurrency": 5}, [30, 30, 30, 10]),
     ],
 )
@@ -202,6 +216,7 @@ def test_as_much_is_written_down_at_once_as_a_crash_may_leave_unsure(
     tmp_path: Path, is_: dict[str, Any], connection: dict[str, Any], windows: list[int]
 ) -> None:
     here = watched(world(tmp_path, at(Desk(lambda rows: Receipt(ACCEPTED)), **is_), **connection))
+    here.renamed(mode=Mode.ADD)
     assert here.deliver(people(100)).complete
     written = [sum(b - a + 1 for a, b in line["rows"]) for line in journal(here) if line["kind"] == "asked"]
     assert written == windows
@@ -302,6 +317,28 @@ def test_a_run_that_somebody_stops_says_how_far_it_came(tmp_path: Path) -> None:
     with pytest.raises(Crash) as stopped:
         world(tmp_path, at(Desk(answer))).deliver(people(9))
     assert stopped.value.__notes__ == ["2 of 9 operations were asked, the others are owed"]
+
+
+@pytest.mark.parametrize("halts", [False, True])
+def test_what_can_not_be_kept_is_said_unless_something_worse_ended_the_run(tmp_path: Path, halts: bool) -> None:
+    here: World
+
+    def answer(rows: tuple[int, ...]) -> Receipt:
+        (here.state.root / "outcomes").write_text("in the way of a folder")
+        if halts:
+            raise Halt(Receipt(SILENT), TryAgainLater("the service is down"))
+        return Receipt(ACCEPTED)
+
+    desk = Desk(answer)
+    here = world(tmp_path, at(desk, items=9))
+    if halts:
+        assert str(here.deliver(people(3)).error) == "the service is down"
+    else:
+        with pytest.raises(RepairState, match=r"outcomes.* can't be made: "):
+            here.deliver(people(3))
+    (here.state.root / "outcomes").unlink()
+    desk.answer = lambda rows: Receipt(ACCEPTED)
+    assert here.carry_out().asked == (3 if halts else 0), "the journal had kept them"
 
 
 def test_what_is_under_way_when_another_one_fails_is_heard_to_its_end(tmp_path: Path) -> None:
