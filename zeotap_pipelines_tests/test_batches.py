@@ -69,16 +69,17 @@ def test_a_trial_sends_the_first_of_the_rows_that_it_names_and_no_more_than_its_
     assert sent == named[:limit]
 
 
+@pytest.mark.parametrize("together", [None, PIECE])
 @pytest.mark.parametrize("done", [(), (7,)])
 @pytest.mark.parametrize("removing", [False, True])
 def test_a_plan_is_read_to_its_end_in_however_many_pieces(
-    tmp_path: Path, removing: bool, done: tuple[int, ...]
+    tmp_path: Path, removing: bool, done: tuple[int, ...], together: int | None
 ) -> None:
     many = PIECE + PIECE // 2
     verbs = [Verb.ADD] * many + [Verb.REMOVE] * many
     columns = {"row": list(range(2 * many)), "verb": [verb.value for verb in verbs], "key": ["key"] * 2 * many}
     columns |= {"digest": [1] * 2 * many, "body": ["{}"] * 2 * many, "repeated": [False] * 2 * many}
-    parquet.write_table(pyarrow.table(columns), tmp_path / "plan.parquet")
+    parquet.write_table(pyarrow.table(columns), tmp_path / "plan.parquet", row_group_size=together)
     mine = range(many, 2 * many) if removing else range(many)
     so_far = SoFar(done=frozenset(row + n for row in done for n in (0, many)), unsure=frozenset({9, many + 9}))
     runs = list(owed(tmp_path / "plan.parquet", so_far, removing=removing))

@@ -336,3 +336,26 @@ def test_a_plan_of_an_earlier_version_that_can_not_be_read_is_to_be_made_again(h
     with pytest.raises(RepairState, match=rf"plan {plan.id} can't be read, make it again: .+"):
         here.carry_out(day(1))
     assert len(desk.asked) == 1
+
+
+def test_a_replacement_goes_on_once_the_new_ones_whose_answers_were_lost_are_in(here: World, desk: Desk) -> None:
+    here.deliver(people(2), day(1))
+    here.renamed(mapping={"member_internal_id": Field(template="9{customer}")})
+    here.take(people(2), day(2))
+    approval = Approval(here.plan(day(2)).id, "me", "a new id")
+    desk.answer = lambda rows: Receipt(Outcome(Fate.DEFERRED, "no answer", 500))
+    assert not here.carry_out(day(2), approval=approval).complete
+    desk.answer = lambda rows: Receipt(ACCEPTED)
+    assert here.carry_out(day(2), approval=approval).complete
+    assert [value for value, state in here.told() if state == "in"] == ["91000", "91001"]
+
+
+def test_who_reads_what_a_crash_left_writes_nothing(here: World) -> None:
+    here.take(people(12), day(1))
+    with here.dying(lambda step: step == "answered"):
+        here.carry_out(day(1))
+    before = {path: path.stat().st_mtime_ns for path in here.state.root.rglob("*") if path.is_file()}
+    with here.dying(lambda step: False) as steps:
+        assert len(here.told()) == 12
+    assert {path: path.stat().st_mtime_ns for path in here.state.root.rglob("*") if path.is_file()} == before
+    assert [step for step in steps if step != "folding"] == []
