@@ -69,7 +69,7 @@ def several(sync: Sync) -> bool:
     return len(sync.target.identity) > 1 and not sync.target.composite
 
 
-def compare(compared: Comparison, *, in_step: bool = False) -> None:
+def compare(compared: Comparison, *, in_step: bool) -> None:
     """
     Make ``judged``: every key on either side that something is to be said of, with why and by which verb.
 
