@@ -15,7 +15,7 @@ from pyarrow import parquet
 
 from zeotap_pipelines.destinations.base import Target, Visit
 from zeotap_pipelines.destinations.kognitiv import GROUPS, PromotionalMemberGroup
-from zeotap_pipelines.errors import ContinueLater, FixTarget, RepairState, TryAgainLater
+from zeotap_pipelines.errors import ApprovePlan, ContinueLater, FixTarget, RepairState, TryAgainLater
 from zeotap_pipelines.hours import Hours
 from zeotap_pipelines.model import (
     ACCEPTED,
@@ -31,9 +31,10 @@ from zeotap_pipelines.model import (
     Verb,
 )
 from zeotap_pipelines.sandbox import Fault, SandboxTransport
+from zeotap_pipelines.sync import Guards
 from zeotap_pipelines.tasks import OpenTask, OpenTasks
 from zeotap_pipelines.trip import Summary
-from zeotap_pipelines_tests.world import Crash, World, day, kognitiv
+from zeotap_pipelines_tests.world import Crash, Rows, World, day, kognitiv
 
 REFUSED = Outcome(Fate.REJECTED, "refused", 400, untouched=True)
 SILENT = Outcome(Fate.DEFERRED, "no answer", 500)
@@ -231,6 +232,31 @@ def test_how_much_that_is_depends_on_the_verb(tmp_path: Path) -> None:
     here.deliver([], day(1))
     written = [sum(b - a + 1 for a, b in line["rows"]) for line in journal(here) if line["kind"] == "asked"]
     assert (written[0], written[2]) == (50, 64)
+
+
+def test_how_much_of_additions_that_is_depends_on_theirs(tmp_path: Path) -> None:
+    def items(self: Target, verb: Verb) -> int:
+        return 50 if verb is Verb.REMOVE else 1
+
+    verbs = frozenset({Verb.UPSERT, Verb.REMOVE})
+    target = at(Desk(lambda rows: Receipt(ACCEPTED)), batch_items=items, verbs=verbs)
+    here = watched(World(tmp_path, target=target, mode=Mode.UPSERT))
+    here.deliver(people(100))
+    written = [sum(b - a + 1 for a, b in line["rows"]) for line in journal(here) if line["kind"] == "asked"]
+    assert written == [64, 36]
+
+
+def test_what_is_withheld_is_not_what_is_left(tmp_path: Path) -> None:
+    here = World(
+        tmp_path,
+        target=at(Desk(lambda rows: Receipt(ACCEPTED))),
+        guards=Guards(max_removed_percent=100, max_set_aside_percent=100),
+    )
+    here.deliver(people(1))
+    here.take(Rows({"customer": ["1", "2", "3", "4", None]}), day(1))
+    summary = here.carry_out(day(1), limit=1)
+    assert (summary.asked, summary.left, summary.withheld) == (1, 3, 1)
+    assert isinstance(summary.error, ApprovePlan)
 
 
 def test_moments_are_given_in_milliseconds_and_none_twice(tmp_path: Path) -> None:

@@ -242,6 +242,8 @@ def test_an_identity_that_is_mapped_anew_is_the_targets_once_the_new_ones_are_in
     assert str(summary.error) == "2 of the new members were not accepted: the old ones stay until they are"
     assert (summary.withheld, summary.left) == (2, 0)
     assert here.standing.identity == IDENTITY, "nobody was accepted under the new one"
+    again = here.carry_out(day(2), approval=Approval(plan.id, "me", "a new id"))
+    assert (again.asked, str(again.error)) == (0, str(summary.error)), "and who was refused once stays so"
     desk.answer = lambda rows: Receipt(ACCEPTED)
     here.take(people(2), day(3))
     plan = here.plan(day(3))
