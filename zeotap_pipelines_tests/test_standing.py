@@ -138,6 +138,8 @@ def test_what_is_asserted_again_or_asked_again_moves_the_ledger_by_itself(here: 
     assert here.ledger.ask_again(here.clock.now()) == 1
     after = replace(before, generation=2, plans=moved(1, 2))
     assert stands(here) == after
+    with here.ledger.reading() as connection:
+        assert rows(connection, "SELECT count(*) FROM open_plans") == [(0,)], "only events are taken over"
     assert here.ledger.ask_again(here.clock.now()) == 0
     assert stands(here) == after, "there was nothing to ask again"
     here.clock.pass_(60)
