@@ -275,7 +275,7 @@ class Conversations:
 
     def _answered(self, batch: Batch, receipt: Receipt, *, unsure: bool = False, count: bool = True) -> None:
         # Never before it was asked, even if the clock goes back.
-        moment = max(self._trip.clock.now(), self._last_at or batch.at).isoformat()
+        moment = max(self._trip.clock.now(), batch.at).isoformat()
         self._journal.answered(self._plan.id, batch, receipt, moment, unsure=unsure)
         if not count:
             return

@@ -22,6 +22,7 @@ from zeotap_pipelines.errors import ApprovePlan, FixConnection, FixDeclaration
 from zeotap_pipelines.mapping import Field
 from zeotap_pipelines.model import Fate
 from zeotap_pipelines.naming import masked
+from zeotap_pipelines.plan import load
 from zeotap_pipelines.sandbox import CrowdTwistSettings, Fault, Sandbox, SandboxTransport, at
 from zeotap_pipelines.trip import Approval
 from zeotap_pipelines_tests.specimens import Example, credit, crowdtwist
@@ -359,6 +360,20 @@ def test_what_an_earlier_plan_left_is_taken_over_and_asked_once(world: World) ->
     assert world.carry_out(day(2)).fates == {Fate.ACCEPTED: 4}
     assert world.carry_out(day(0)).asked == world.carry_out(day(1)).asked == 0
     assert credited(world) == dict.fromkeys(("a1", "a2", "a3", "b1", "c1"), 1)
+
+
+def test_a_plan_whose_rows_are_gone_keeps_no_other_one_s_from_being_taken_over(world: World) -> None:
+    world.sandbox.faults.add(Fault(kind="status", status=429, path=CREDIT, retry_after=7200))
+    for number, event in enumerate(("e1", "e2", "e3")):
+        assert not world.deliver([event], day(number)).complete
+        world.clock.pass_(8000)
+    for number in (0, 2):
+        gone = load(world.state, world.sync.name, day(number).key)
+        assert gone is not None
+        gone.file(world.state).unlink()
+    world.sandbox.faults.clear()
+    world.deliver([], day(4))
+    assert credited(world) == {"e1": 1, "e2": 1}, "the second had taken over the first"
 
 
 def test_a_released_event_is_taken_over_by_the_plan_of_another_partition(world: World) -> None:

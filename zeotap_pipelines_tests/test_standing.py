@@ -100,6 +100,14 @@ def test_an_older_partition_is_asked_from_on_purpose_only_and_the_present_is_the
     assert here.carry_out(day(4)).asked == 0
 
 
+@pytest.mark.parametrize("key", ["!", "zz"])
+def test_an_older_partition_is_older_whatever_its_name(here: World, key: str) -> None:
+    here.deliver(people(3), day(3))
+    here.deliver(people(2), replace(day(2), key=key), restore=True)
+    after = stands(here)
+    assert (after.mark, after.mark_partition, after.restored, after.told_last) == (day(3).end, day(3).key, True, key)
+
+
 def test_a_plan_of_an_older_partition_is_not_delivered_by_whoever_has_it_either(here: World, desk: Desk) -> None:
     here.take(people(3), day(1))
     older = here.plan(day(1))
