@@ -273,3 +273,9 @@ def test_a_trial_reads_no_further_than_its_limit() -> None:
     asked = iter(numbered([(Verb.ADD, ["a", "b"]), (Verb.ADD, ["c"]), (Verb.ADD, ["d"]), (Verb.ADD, ["e"])]))
     assert [len(run) for run in Trial(limit=3).of(asked)] == [2, 1]
     assert [run[0].body for run in asked] == ["e"], "one more was looked at"
+
+
+def test_the_bytes_are_counted_anew_in_each_batch() -> None:
+    asked = numbered([(Verb.ADD, ["a", "a", "a", "aaa"])])
+    found = [[one.body for one in batch] for batch in cut(iter(asked), narrow(9, 5))]
+    assert found == [["a", "a"], ["a"], ["aaa"]], "six bytes are one too many"

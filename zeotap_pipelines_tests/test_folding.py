@@ -1,5 +1,6 @@
 """A plan of more rows than a fold looks at once."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -71,6 +72,11 @@ def test_outcomes_name_every_row_once(world: World) -> None:
     assert sorted(row for part in said for row, _ in part) == list(range(len(PEOPLE)))
     fates = [fate for part in said for _, fate in part]
     assert fates.count("accepted") == len(PEOPLE) - 7 and fates.count("deferred") == 6
+
+
+def test_outcomes_of_each_slice_have_a_file_of_their_own(world: World) -> None:
+    files = sorted(file.name for file in world.state.outcomes("sync", day(0).key).glob("first.*.parquet"))
+    assert [re.sub(r"\.[0-9a-f]{8}", ".FOLD", name) for name in files] == ["first.FOLD.1.parquet", "first.FOLD.parquet"]
 
 
 def test_who_was_told_before_is_replaced_in_every_slice(world: World) -> None:

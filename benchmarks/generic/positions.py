@@ -47,8 +47,10 @@ def _meaning(source: str) -> str | None:
     for node in ast.walk(tree):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             node.returns = None
-            for one in (*node.args.args, *node.args.kwonlyargs, *node.args.posonlyargs):
-                one.annotation = None
+            given = node.args
+            for one in (*given.args, *given.kwonlyargs, *given.posonlyargs, given.vararg, given.kwarg):
+                if one:
+                    one.annotation = None
         elif isinstance(node, ast.AnnAssign):
             node.annotation = ast.Constant("")
         elif isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
