@@ -784,9 +784,9 @@ MUTANTS = (
     Mutant(
         "a delivery goes on beyond its window",
         "conversing.py",
-        "        if hours is None or now < self._closes:",
-        "        if True:",
-        "pauses",
+        "        if self._halt is None and hours is not None and now >= self._closes:",
+        "        if False:",
+        "conversing pauses",
     ),
     Mutant(
         "credits that are still owed are forgotten when others were given",
