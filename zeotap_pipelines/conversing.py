@@ -76,6 +76,8 @@ class Conversations:
         pacer = Pacer(self._trip.connection.limits(), account / "limits.json", clock)
         total = self._plan.operations - len(self._so_far.done)
         try:
+            if not self._goes_on(stop):
+                return
             async with connect(self._trip.connection, pacer, clock, self._trip.transport) as wire:
                 if not await unless(stop, wire.ask(self._target.preflight(self._visit))):
                     raise TryAgainLater(STOPPED)
@@ -176,7 +178,7 @@ class Conversations:
 
     async def _speak(self, wire: Wire, feed: Feed, stop: Flag) -> None:
         try:
-            while self._goes_on(stop) and (batch := await feed.take()):
+            while self._halt is None and (batch := await feed.take()):
                 async with self._by_itself(batch):
                     if not self._goes_on(stop):
                         return
@@ -187,7 +189,7 @@ class Conversations:
             raise
 
     def _goes_on(self, stop: Flag) -> bool:
-        """Return whether more may be asked. Where the delivery window is over, the run ends, and goes on later."""
+        """Return whether what is left may be asked. Where its window is over, the run ends, and goes on later."""
         hours, now = self._trip.hours, self._trip.clock.now()
         if self._halt is None and hours is not None and now >= self._closes:
             opens = hours.opens(now) or now

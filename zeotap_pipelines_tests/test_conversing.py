@@ -297,6 +297,19 @@ def test_nothing_is_asked_once_the_delivery_window_is_over(tmp_path: Path) -> No
     assert here.carry_out(trip=here.trip(hours=Hours.of("08:00-20:00", [], "UTC"))).complete
 
 
+def test_a_run_that_is_through_when_its_window_is_over_is_complete(tmp_path: Path) -> None:
+    here: World
+
+    def answer(rows: tuple[int, ...]) -> Receipt:
+        here.clock.pass_(600)
+        return Receipt(ACCEPTED)
+
+    here = world(tmp_path, at(Desk(answer)))
+    here.take(people(3))
+    summary = here.carry_out(trip=here.trip(hours=Hours.of("08:00-08:25", [], "UTC")))
+    assert (summary.error, summary.complete, summary.asked) == (None, True, 3)
+
+
 def test_progress_is_told_with_each_answer(tmp_path: Path) -> None:
     told: list[tuple[int, int]] = []
     desk = Desk(lambda rows: Receipt(ACCEPTED if rows[0] else SILENT))
