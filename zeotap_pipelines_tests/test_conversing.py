@@ -13,84 +13,20 @@ from typing import Any
 import pytest
 from pyarrow import parquet
 
-from zeotap_pipelines.destinations.base import Target, Visit
-from zeotap_pipelines.destinations.kognitiv import GROUPS, PromotionalMemberGroup
+from zeotap_pipelines.destinations.base import Target
 from zeotap_pipelines.errors import ApprovePlan, ContinueLater, FixTarget, RepairState, TryAgainLater
 from zeotap_pipelines.hours import Hours
-from zeotap_pipelines.model import (
-    ACCEPTED,
-    Batch,
-    Call,
-    Conversation,
-    Fate,
-    Halt,
-    Mode,
-    Outcome,
-    Question,
-    Receipt,
-    Verb,
-)
+from zeotap_pipelines.model import ACCEPTED, Fate, Halt, Mode, Outcome, Receipt, Verb
 from zeotap_pipelines.sandbox import Fault, SandboxTransport
 from zeotap_pipelines.sync import Guards
 from zeotap_pipelines.tasks import OpenTask, OpenTasks
 from zeotap_pipelines.trip import Summary
-from zeotap_pipelines_tests.world import Crash, Rows, World, day, kognitiv
+from zeotap_pipelines_tests.desk import Desk, at, people, world
+from zeotap_pipelines_tests.world import Crash, Rows, World, day
 
 REFUSED = Outcome(Fate.REJECTED, "refused", 400, untouched=True)
 SILENT = Outcome(Fate.DEFERRED, "no answer", 500)
 SPLIT = Receipt(REFUSED, split=True)
-
-
-class Desk:
-    """Answers each batch of rows as *answer* says, and remembers which were asked."""
-
-    def __init__(self, answer: Callable[[tuple[int, ...]], Receipt]) -> None:
-        self.answer = answer
-        self.asked: list[list[int]] = []
-        self.moments: list[datetime] = []
-        self.learnt: list[Visit] = []
-        self.waited_for: list[str] = []
-
-    def __call__(self, batch: Batch) -> Receipt:
-        self.asked.append(list(batch.rows))
-        self.moments.append(batch.at)
-        return self.answer(batch.rows)
-
-
-def at(desk: Desk, *, items: int = 1, **is_: Any) -> Target:
-    """A target whose conversations are held at *desk*."""
-
-    class AtDesk(PromotionalMemberGroup):
-        asks = False
-
-        def preflight(self, visit: Visit) -> Question:
-            desk.learnt.append(visit)
-            yield from ()
-
-        def await_task(self, task: str) -> Question:
-            desk.waited_for.append(task)
-            yield from ()
-
-        def converse(self, batch: Batch, visit: Visit) -> Conversation:
-            if self.asks:
-                yield Call("GET", GROUPS)
-            return desk(batch)
-
-    for name, value in {"items": items, **is_}.items():
-        setattr(AtDesk, name, value)
-    return AtDesk("ACTIVE-90D")
-
-
-def world(root: Path, target: Target, **connection: Any) -> World:
-    """A world with *target* in it."""
-    made = World(root, target=target)
-    made.connection = kognitiv(**connection)
-    return made
-
-
-def people(number: int) -> list[str]:
-    """So many people, in the order of their rows."""
-    return sorted(str(one) for one in range(1000, 1000 + number))
 
 
 def journal(world: World) -> list[dict[str, Any]]:

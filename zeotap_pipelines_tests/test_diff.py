@@ -15,7 +15,7 @@ from zeotap_pipelines.destinations.kognitiv import PromotionalMemberGroup
 from zeotap_pipelines.mapping import Field
 from zeotap_pipelines.model import ACCEPTED, Conversation, Fate, Mode, Outcome, Question, Receipt, Verb
 from zeotap_pipelines.plan import Plan
-from zeotap_pipelines_tests.test_conversing import Desk
+from zeotap_pipelines_tests.desk import Desk
 from zeotap_pipelines_tests.world import Rows, World, day
 
 UNHEARD = Outcome(Fate.DEFERRED, "no answer", 500)

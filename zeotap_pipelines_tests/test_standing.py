@@ -19,7 +19,7 @@ from zeotap_pipelines.mapping import Field
 from zeotap_pipelines.model import ACCEPTED, UNPARTITIONED, Fate, Mode, Outcome, Partition, Receipt
 from zeotap_pipelines.plan import load, save
 from zeotap_pipelines.trip import Approval
-from zeotap_pipelines_tests.test_conversing import Desk, at, people
+from zeotap_pipelines_tests.desk import Desk, at, people
 from zeotap_pipelines_tests.world import World, day
 
 NEVER = Standing(0, (), None, None, False, None, None, None, None, None, False)
