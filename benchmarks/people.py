@@ -11,10 +11,10 @@ import duckdb
 
 from zeotap_pipelines import pipeline, rendering, snapshot
 from zeotap_pipelines.audience import Audience
-from zeotap_pipelines.conversing import about
+from zeotap_pipelines.delivery.conversing import about
 from zeotap_pipelines.destinations.agillic_recipients import AgillicRecipients
 from zeotap_pipelines.destinations.kognitiv import PromotionalMemberGroup
-from zeotap_pipelines.ledger import Ledger
+from zeotap_pipelines.ledger.ledger import Ledger
 from zeotap_pipelines.mapping import Field
 from zeotap_pipelines.model import Fate, Mode, Partition
 from zeotap_pipelines.snapshot import Snapshot

@@ -13,10 +13,10 @@ import duckdb
 import httpx
 
 from zeotap_pipelines import pipeline, snapshot
+from zeotap_pipelines.delivery.trip import Trip
 from zeotap_pipelines.destinations.agillic import Agillic
 from zeotap_pipelines.engines.duckdb import DuckDBSource
 from zeotap_pipelines.state import State
-from zeotap_pipelines.trip import Trip
 
 from .measured import cpu, report
 from .people import NOW, PROFILES, People, before, day, settled, told

@@ -9,14 +9,15 @@ from pathlib import Path
 import dagster as dg
 from pydantic import Field
 
-from . import by_hand, orphans, pauses
-from .assets import RETRIED, no_retry, state
-from .connection_test import Finding, failed, try_connection
+from .assets.assets import RETRIED, no_retry, state
 from .declared import Declared
-from .doubts import Decision
+from .delivery import pauses
+from .delivery.trip import Trip
 from .errors import ZeotapError
-from .retention import sweep
-from .trip import Trip
+from .upkeep import by_hand, orphans
+from .upkeep.connections import Finding, failed, try_connection
+from .upkeep.doubts import Decision
+from .upkeep.retention import sweep
 
 
 class ConnectionNames(dg.Config):

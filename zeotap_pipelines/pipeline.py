@@ -9,28 +9,20 @@ from datetime import datetime
 
 from . import snapshot as snapshots
 from .clock import SYSTEM
-from .delivery import deliver, superseded
-from .diff import make_plan
-from .errors import (
-    AskForRestore,
-    ContinueLater,
-    FilledOnce,
-    HalfFilled,
-    MakePlanAgain,
-    RestoredSince,
-    WaitForAccount,
-)
-from .guards import judge
-from .ledger import Ledger
-from .lock import speaking
-from .lost import refuse_lost
+from .delivery.delivery import deliver, superseded
+from .delivery.lost import refuse_lost
+from .delivery.pauses import closed
+from .delivery.trip import Approval, Summary, Trip
+from .diff.diff import make_plan
+from .diff.guards import judge
+from .diff.opposed import opposing
+from .diff.plan import Plan, load
+from .errors import AskForRestore, ContinueLater, FilledOnce, HalfFilled, MakePlanAgain, RestoredSince, WaitForAccount
+from .ledger.ledger import Ledger
+from .ledger.lock import speaking
 from .model import Partition
-from .opposed import opposing
-from .pauses import closed
-from .plan import Plan, load
 from .state import State
 from .sync import Sync
-from .trip import Approval, Summary, Trip
 
 RETAKEN = 3
 """A plan is made again so often where its snapshot is taken anew in the middle of it."""

@@ -23,18 +23,18 @@ from typing import Any
 
 from zeotap_pipelines.audience import Audience
 from zeotap_pipelines.clock import SystemClock
+from zeotap_pipelines.delivery.trip import Summary, Trip
 from zeotap_pipelines.destinations.base import Limits
 from zeotap_pipelines.destinations.kognitiv import Kognitiv, PromotionalMemberGroup
 from zeotap_pipelines.engines.duckdb import copy_query, memory
 from zeotap_pipelines.errors import ZeotapError
-from zeotap_pipelines.ledger import Ledger
+from zeotap_pipelines.ledger.ledger import Ledger
 from zeotap_pipelines.mapping import Field
 from zeotap_pipelines.model import Mode
 from zeotap_pipelines.pipeline import carry_out
 from zeotap_pipelines.snapshot import take
 from zeotap_pipelines.state import State
 from zeotap_pipelines.sync import Sync
-from zeotap_pipelines.trip import Summary, Trip
 from zeotap_pipelines_tests.world import ANYTHING_GOES, day, kognitiv
 
 PEOPLE = Audience("people", "SELECT", ("customer",))

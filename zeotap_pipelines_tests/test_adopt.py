@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from zeotap_pipelines import by_hand
 from zeotap_pipelines.errors import FixDeclaration
 from zeotap_pipelines.model import Mode
+from zeotap_pipelines.upkeep import by_hand
 from zeotap_pipelines_tests import specimens
 from zeotap_pipelines_tests.world import World, day
 

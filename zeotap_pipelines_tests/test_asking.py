@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from zeotap_pipelines import asking
 from zeotap_pipelines.engines.duckdb import memory, rows
-from zeotap_pipelines.journal import Journal
-from zeotap_pipelines.lock import speaking
+from zeotap_pipelines.ledger import asking
+from zeotap_pipelines.ledger.journal import Journal
+from zeotap_pipelines.ledger.lock import speaking
 
 
 @pytest.fixture

@@ -14,8 +14,8 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from zeotap_pipelines.assets import RUN_RETRIES
-from zeotap_pipelines.lock import speaking
+from zeotap_pipelines.assets.assets import RUN_RETRIES
+from zeotap_pipelines.ledger.lock import speaking
 from zeotap_pipelines.sandbox import CLIENT_ID, Client, Fault, KognitivSettings, Sandbox, running
 from zeotap_pipelines_tests.project import DAYS, SNAPSHOT, SYNC, Project, asked, environment, members
 

@@ -10,7 +10,7 @@ import dagster as dg
 import pytest
 import yaml
 
-from zeotap_pipelines.observability import GUARDS, OUTCOMES
+from zeotap_pipelines.assets.observability import GUARDS, OUTCOMES
 from zeotap_pipelines.sandbox import Fault, Sandbox
 from zeotap_pipelines_tests.project import CHAIN, DAYS, DIFF, SNAPSHOT, SYNC, Project, asked, members
 

@@ -15,10 +15,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from zeotap_pipelines.delivery.feed import Feed
+from zeotap_pipelines.delivery.owed import PIECE, SoFar, Trial, cut, owed
 from zeotap_pipelines.destinations.kognitiv import PromotionalMemberGroup
-from zeotap_pipelines.feed import Feed
 from zeotap_pipelines.model import Batch, Operation, Verb
-from zeotap_pipelines.owed import PIECE, SoFar, Trial, cut, owed
 
 bodies = st.text("aü", max_size=12)
 runs = st.lists(st.tuples(st.sampled_from([Verb.ADD, Verb.UPSERT]), st.lists(bodies, min_size=1, max_size=9)))

@@ -190,7 +190,7 @@ def test_every_listed_survivor_is_of_a_text_that_is_there_and_has_a_reason() -> 
     accepted = generic.listed()
     assert accepted, "the page lists some"
     for mutant, reason in accepted.items():
-        file, before, after = re.fullmatch(r"(\w+\.py): `(.*)` → `(.*)`", mutant).groups()  # type: ignore[union-attr]
+        file, before, after = re.fullmatch(r"([\w/]+\.py): `(.*)` → `(.*)`", mutant).groups()  # type: ignore[union-attr]
         lines = (ROOT / "zeotap_pipelines" / file).read_text(encoding="utf-8").splitlines()
         assert before in " ".join(line.strip() for line in lines), mutant
         assert before != after and len(reason) > 10, mutant

@@ -10,10 +10,10 @@ from pathlib import Path
 import httpx
 import pytest
 
-from zeotap_pipelines.auth import ClientCredentials
-from zeotap_pipelines.connection_test import try_connection
+from zeotap_pipelines.destinations.auth import ClientCredentials
 from zeotap_pipelines.errors import ZeotapError
 from zeotap_pipelines.sandbox import Fault, SandboxTransport
+from zeotap_pipelines.upkeep.connections import try_connection
 from zeotap_pipelines_tests.searching import SECRET, TOKENS, kept
 from zeotap_pipelines_tests.specimens import MAIN, Example, bare, credit, crowdtwist, profile, signed, version
 from zeotap_pipelines_tests.world import World, day

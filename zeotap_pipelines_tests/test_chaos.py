@@ -15,7 +15,7 @@ from benchmarks.chaos.worker import Hurried, nursery
 from zeotap_pipelines import snapshot as snapshots
 from zeotap_pipelines.clock import SYSTEM
 from zeotap_pipelines.engines.duckdb import rows
-from zeotap_pipelines.ledger import Ledger
+from zeotap_pipelines.ledger.ledger import Ledger
 from zeotap_pipelines.model import Fate
 from zeotap_pipelines.sandbox import CrowdTwistSettings, Fault, Sandbox, running
 from zeotap_pipelines.state import State

@@ -12,21 +12,14 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from zeotap_pipelines.assets import state
+from zeotap_pipelines.assets.assets import state
 from zeotap_pipelines.cli import main, parser
 from zeotap_pipelines.declared import Declared
-from zeotap_pipelines.doubts import Doubt, doubts
 from zeotap_pipelines.jobs import jobs
-from zeotap_pipelines.ledger import Ledger
-from zeotap_pipelines.sandbox import (
-    CLIENT_SECRET,
-    CROWDTWIST_API_KEY,
-    MOENGAGE_APP_ID,
-    MOENGAGE_SECRET,
-    Fault,
-    Sandbox,
-)
+from zeotap_pipelines.ledger.ledger import Ledger
+from zeotap_pipelines.sandbox import CLIENT_SECRET, CROWDTWIST_API_KEY, MOENGAGE_APP_ID, MOENGAGE_SECRET, Fault, Sandbox
 from zeotap_pipelines.sync import Sync
+from zeotap_pipelines.upkeep.doubts import Doubt, doubts
 from zeotap_pipelines_tests.project import DAYS, SYNC, Project, members
 from zeotap_pipelines_tests.test_going_on import look
 

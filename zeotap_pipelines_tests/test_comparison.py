@@ -11,15 +11,15 @@ import pytest
 from pyarrow import parquet
 
 from zeotap_pipelines import snapshot as snapshots
-from zeotap_pipelines.comparison import Comparison
 from zeotap_pipelines.destinations.agillic import Agillic
 from zeotap_pipelines.destinations.agillic_recipients import AgillicRecipients
+from zeotap_pipelines.diff.comparison import Comparison
+from zeotap_pipelines.diff.in_step import delivered
+from zeotap_pipelines.diff.plan import Plan, load
 from zeotap_pipelines.engines.duckdb import MOST_MEMORY, limit_memory, memory, rows
 from zeotap_pipelines.errors import MakePlanAgain
-from zeotap_pipelines.in_step import delivered
 from zeotap_pipelines.mapping import Field
 from zeotap_pipelines.model import Mode
-from zeotap_pipelines.plan import Plan, load
 from zeotap_pipelines.sandbox import AGILLIC_KEY, AGILLIC_SECRET, BASE_URL, Fault
 from zeotap_pipelines_tests.world import Rows, Specimen, World, day
 

@@ -8,14 +8,14 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
-from zeotap_pipelines.connection_test import Finding, try_connection
 from zeotap_pipelines.destinations.agillic_groups import AgillicTargetGroup
 from zeotap_pipelines.destinations.kognitiv import PromotionalMemberGroup
-from zeotap_pipelines.lock import speaking
+from zeotap_pipelines.ledger.lock import speaking
 from zeotap_pipelines.mapping import Field
 from zeotap_pipelines.model import Mode
 from zeotap_pipelines.sandbox import BASE_URL, Fault
 from zeotap_pipelines.sync import Sync
+from zeotap_pipelines.upkeep.connections import Finding, try_connection
 from zeotap_pipelines_tests import specimens
 from zeotap_pipelines_tests.world import World
 

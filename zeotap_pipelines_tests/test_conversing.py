@@ -13,14 +13,14 @@ from typing import Any
 import pytest
 from pyarrow import parquet
 
+from zeotap_pipelines.delivery.trip import Summary
 from zeotap_pipelines.destinations.base import Target
 from zeotap_pipelines.errors import ApprovePlan, ContinueLater, FixTarget, RepairState, TryAgainLater
 from zeotap_pipelines.hours import Hours
 from zeotap_pipelines.model import ACCEPTED, Fate, Halt, Mode, Outcome, Receipt, Verb
 from zeotap_pipelines.sandbox import Fault, SandboxTransport
 from zeotap_pipelines.sync import Guards
-from zeotap_pipelines.tasks import OpenTask, OpenTasks
-from zeotap_pipelines.trip import Summary
+from zeotap_pipelines.wire.tasks import OpenTask, OpenTasks
 from zeotap_pipelines_tests.desk import Desk, at, people, world
 from zeotap_pipelines_tests.world import Crash, Rows, World, day
 

@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 import yaml
 
+from zeotap_pipelines.assets.launchpad import SyncConfig
+from zeotap_pipelines.assets.observability import GUARDS, OUTCOMES
 from zeotap_pipelines.components import Audience, Notifier
 from zeotap_pipelines.components.audience import CADENCES
 from zeotap_pipelines.components.automation import Freshness, WatchSettings
-from zeotap_pipelines.launchpad import SyncConfig
-from zeotap_pipelines.observability import GUARDS, OUTCOMES
 from zeotap_pipelines_tests.project import DOCUMENTS, Project
 from zeotap_pipelines_tests.test_coverage import DOCS, tables
 

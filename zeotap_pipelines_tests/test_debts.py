@@ -12,14 +12,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from zeotap_pipelines import by_hand
-from zeotap_pipelines.debts import PATIENCE, Debt, Due, Owing, load, noting
-from zeotap_pipelines.doubts import Decision
+from zeotap_pipelines.delivery.debts import PATIENCE, Debt, Due, Owing, load, noting
+from zeotap_pipelines.delivery.notes import OWED, place
+from zeotap_pipelines.delivery.trip import Summary
 from zeotap_pipelines.errors import ApprovePlan, AskForRestore, ContinueLater, FixConnection, TryAgainLater
 from zeotap_pipelines.model import Fate
-from zeotap_pipelines.notes import OWED, place
 from zeotap_pipelines.sandbox import Fault
-from zeotap_pipelines.trip import Summary
+from zeotap_pipelines.upkeep import by_hand
+from zeotap_pipelines.upkeep.doubts import Decision
 from zeotap_pipelines_tests.specimens import EXAMPLES
 from zeotap_pipelines_tests.world import Clock, World, day
 

@@ -12,9 +12,9 @@ import pytest
 from pyarrow import parquet
 
 from zeotap_pipelines.destinations.kognitiv import PromotionalMemberGroup
+from zeotap_pipelines.diff.plan import Plan
 from zeotap_pipelines.mapping import Field
 from zeotap_pipelines.model import ACCEPTED, Conversation, Fate, Mode, Outcome, Question, Receipt, Verb
-from zeotap_pipelines.plan import Plan
 from zeotap_pipelines_tests.desk import Desk
 from zeotap_pipelines_tests.world import Rows, World, day
 

@@ -9,8 +9,8 @@ from urllib.parse import quote
 import httpx
 import pytest
 
-from zeotap_pipelines.discretion import discreet, without
 from zeotap_pipelines.model import Batch, Fate, Operation, Outcome, Receipt, Verb
+from zeotap_pipelines.wire.discretion import discreet, without
 
 SECRET = 'k"3y<&>/ö s+1'
 WAYS: dict[str, Callable[[str], str]] = {

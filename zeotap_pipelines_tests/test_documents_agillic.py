@@ -10,15 +10,15 @@ from typing import Any
 import httpx
 import pytest
 
-from zeotap_pipelines.connection_test import try_connection
+from zeotap_pipelines.assets.observability import of_summary
 from zeotap_pipelines.destinations.agillic import Agillic, AgillicTarget
 from zeotap_pipelines.destinations.agillic_groups import AgillicTargetGroup
 from zeotap_pipelines.destinations.agillic_recipients import AgillicRecipients
 from zeotap_pipelines.errors import ContinueLater, FixConnection, FixDeclaration, FixTarget, TryAgainLater
 from zeotap_pipelines.mapping import Field
 from zeotap_pipelines.model import Fate, Mode
-from zeotap_pipelines.observability import of_summary
 from zeotap_pipelines.sandbox import AgillicSettings, Fault, Sandbox
+from zeotap_pipelines.upkeep.connections import try_connection
 from zeotap_pipelines_tests.specimens import agillic
 from zeotap_pipelines_tests.test_documents_kognitiv import outcomes
 from zeotap_pipelines_tests.world import Rows, Specimen, World, day

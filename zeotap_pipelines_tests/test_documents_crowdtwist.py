@@ -10,15 +10,15 @@ import pyarrow
 import pytest
 from pydantic import SecretStr
 
+from zeotap_pipelines.assets.observability import of_summary
 from zeotap_pipelines.destinations.crowdtwist import UserProfile
 from zeotap_pipelines.destinations.crowdtwist_activities import ActivityCredit
 from zeotap_pipelines.destinations.crowdtwist_auth import Signature
+from zeotap_pipelines.diff.guards import MANY
+from zeotap_pipelines.diff.plan import Level
 from zeotap_pipelines.errors import FixConnection, FixDeclaration, FixTarget
-from zeotap_pipelines.guards import MANY
 from zeotap_pipelines.mapping import Field
 from zeotap_pipelines.model import Fate, Mode
-from zeotap_pipelines.observability import of_summary
-from zeotap_pipelines.plan import Level
 from zeotap_pipelines.sandbox import CROWDTWIST_PUBLIC_KEY, Activity, Cap, CrowdTwistSettings, Fault, Sandbox
 from zeotap_pipelines_tests.specimens import crowdtwist
 from zeotap_pipelines_tests.test_documents_kognitiv import outcomes

@@ -6,15 +6,15 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
+from zeotap_pipelines.assets.observability import of_summary, summary_line
+from zeotap_pipelines.delivery.trip import Summary
 from zeotap_pipelines.destinations.kognitiv import Kognitiv
+from zeotap_pipelines.diff.plan import Level
 from zeotap_pipelines.engines.duckdb import memory, rows
 from zeotap_pipelines.errors import FixConnection, TryAgainLater
 from zeotap_pipelines.model import Fate
-from zeotap_pipelines.observability import of_summary, summary_line
-from zeotap_pipelines.plan import Level
 from zeotap_pipelines.sandbox import CLIENT_ID, CLIENT_SECRET, Client, Fault, KognitivSettings, Sandbox
 from zeotap_pipelines.state import State
-from zeotap_pipelines.trip import Summary
 from zeotap_pipelines_tests.world import World, day, kognitiv
 
 

@@ -7,11 +7,11 @@ from typing import Any
 import httpx
 import pytest
 
+from zeotap_pipelines.assets.observability import of_summary
 from zeotap_pipelines.components import MoEngageCohortSync
 from zeotap_pipelines.destinations.moengage import Cohort
 from zeotap_pipelines.errors import AskForRestore, FixDeclaration
 from zeotap_pipelines.model import Fate, Mode
-from zeotap_pipelines.observability import of_summary
 from zeotap_pipelines.sandbox import BASE_URL, MOENGAGE_APP_ID, MOENGAGE_SECRET, Fault, SandboxTransport
 from zeotap_pipelines_tests.specimens import moengage
 from zeotap_pipelines_tests.world import Rows, Specimen, World, day

@@ -8,15 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from zeotap_pipelines import by_hand
-from zeotap_pipelines.debts import in_doubt
-from zeotap_pipelines.doubts import Decision, doubts
-from zeotap_pipelines.explanation import explain
-from zeotap_pipelines.lock import speaking
+from zeotap_pipelines.delivery.debts import in_doubt
+from zeotap_pipelines.delivery.trip import Summary
+from zeotap_pipelines.ledger.lock import speaking
 from zeotap_pipelines.model import Fate
 from zeotap_pipelines.sandbox import Fault
-from zeotap_pipelines.status import status
-from zeotap_pipelines.trip import Summary
+from zeotap_pipelines.upkeep import by_hand
+from zeotap_pipelines.upkeep.doubts import Decision, doubts
+from zeotap_pipelines.upkeep.explanation import explain
+from zeotap_pipelines.upkeep.status import status
 from zeotap_pipelines_tests.specimens import credit, crowdtwist
 from zeotap_pipelines_tests.world import World, day, nth
 

@@ -14,17 +14,17 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from zeotap_pipelines import by_hand
+from zeotap_pipelines.delivery.trip import Approval
 from zeotap_pipelines.destinations.crowdtwist_activities import UNREADABLE
-from zeotap_pipelines.doubts import Decision, decide, doubts
+from zeotap_pipelines.diff.plan import load
 from zeotap_pipelines.engines.duckdb import rows
 from zeotap_pipelines.errors import ApprovePlan, FixConnection, FixDeclaration
 from zeotap_pipelines.mapping import Field
 from zeotap_pipelines.model import Fate
 from zeotap_pipelines.naming import masked
-from zeotap_pipelines.plan import load
 from zeotap_pipelines.sandbox import CrowdTwistSettings, Fault, Sandbox, SandboxTransport, at
-from zeotap_pipelines.trip import Approval
+from zeotap_pipelines.upkeep import by_hand
+from zeotap_pipelines.upkeep.doubts import Decision, decide, doubts
 from zeotap_pipelines_tests.specimens import Example, credit, crowdtwist
 from zeotap_pipelines_tests.world import Clock, Rows, World, day, nth
 

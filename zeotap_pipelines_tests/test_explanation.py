@@ -10,16 +10,16 @@ import pyarrow
 import pytest
 from pyarrow import parquet
 
-from zeotap_pipelines import by_hand
-from zeotap_pipelines.debts import Debt
-from zeotap_pipelines.doubts import Decision, decide, doubts
+from zeotap_pipelines.delivery.debts import Debt
 from zeotap_pipelines.errors import FixConnection, FixDeclaration, RepairState, TryAgainLater
-from zeotap_pipelines.explanation import explain
 from zeotap_pipelines.model import Fate, Mode
-from zeotap_pipelines.orphans import find_orphan, known_syncs, orphans
 from zeotap_pipelines.sandbox import Fault
-from zeotap_pipelines.status import status
 from zeotap_pipelines.sync import Guards
+from zeotap_pipelines.upkeep import by_hand
+from zeotap_pipelines.upkeep.doubts import Decision, decide, doubts
+from zeotap_pipelines.upkeep.explanation import explain
+from zeotap_pipelines.upkeep.orphans import find_orphan, known_syncs, orphans
+from zeotap_pipelines.upkeep.status import status
 from zeotap_pipelines_tests import specimens
 from zeotap_pipelines_tests.world import Rows, World, day, nth
 

@@ -5,13 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from zeotap_pipelines import words
 from zeotap_pipelines.engines.duckdb import memory, rows
-from zeotap_pipelines.journal import Journal
+from zeotap_pipelines.ledger import words
+from zeotap_pipelines.ledger.journal import Journal
+from zeotap_pipelines.ledger.words import SLICE
 from zeotap_pipelines.model import ACCEPTED, Batch, Fate, Operation, Outcome, Receipt, Verb
 from zeotap_pipelines.naming import literal
 from zeotap_pipelines.state import State
-from zeotap_pipelines.words import SLICE
 from zeotap_pipelines_tests.world import World, day
 
 PEOPLE = [f"m{number:07}" for number in range(SLICE + 10)]

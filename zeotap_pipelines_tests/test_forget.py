@@ -9,16 +9,16 @@ import duckdb
 import pytest
 from pyarrow import parquet
 
-from zeotap_pipelines import forget, removal
-from zeotap_pipelines.doubts import Decision, decide, doubts
 from zeotap_pipelines.engines.duckdb import opened, rows
 from zeotap_pipelines.errors import RepairState
+from zeotap_pipelines.ledger.tables import TABLES
 from zeotap_pipelines.model import Fate, Mode
-from zeotap_pipelines.orphans import known_syncs
 from zeotap_pipelines.sandbox import Fault
 from zeotap_pipelines.snapshot import read
-from zeotap_pipelines.tables import TABLES
-from zeotap_pipelines.who import Who
+from zeotap_pipelines.upkeep import forget, removal
+from zeotap_pipelines.upkeep.doubts import Decision, decide, doubts
+from zeotap_pipelines.upkeep.orphans import known_syncs
+from zeotap_pipelines.upkeep.who import Who
 from zeotap_pipelines_tests import specimens
 from zeotap_pipelines_tests.world import Rows, World, day
 

@@ -5,15 +5,15 @@ from pathlib import Path
 
 import pytest
 
-from zeotap_pipelines.delivery import deliver
+from zeotap_pipelines.delivery.delivery import deliver
+from zeotap_pipelines.delivery.trip import Approval
+from zeotap_pipelines.diff.plan import Level
 from zeotap_pipelines.errors import ApprovePlan, FixDeclaration, MakePlanAgain
-from zeotap_pipelines.lock import speaking
+from zeotap_pipelines.ledger.lock import speaking
 from zeotap_pipelines.mapping import Field
 from zeotap_pipelines.model import Fate
-from zeotap_pipelines.plan import Level
 from zeotap_pipelines.sandbox import Fault
 from zeotap_pipelines.sync import Guards
-from zeotap_pipelines.trip import Approval
 from zeotap_pipelines_tests.world import ANYTHING_GOES, Rows, World, day
 
 MANY = [str(number) for number in range(10)]

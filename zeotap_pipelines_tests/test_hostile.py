@@ -18,7 +18,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from zeotap_pipelines.auth import ClientCredentials
+from zeotap_pipelines.delivery.trip import Approval
+from zeotap_pipelines.destinations.auth import ClientCredentials
 from zeotap_pipelines.destinations.base import Limits
 from zeotap_pipelines.errors import (
     ApprovePlan,
@@ -29,11 +30,10 @@ from zeotap_pipelines.errors import (
     TryAgainLater,
     ZeotapError,
 )
-from zeotap_pipelines.limits import DAYS
 from zeotap_pipelines.model import Fate
 from zeotap_pipelines.sandbox import Fault
 from zeotap_pipelines.sync import Guards
-from zeotap_pipelines.trip import Approval
+from zeotap_pipelines.wire.limits import DAYS
 from zeotap_pipelines_tests.searching import TOKENS
 from zeotap_pipelines_tests.specimens import MAIN, Example
 from zeotap_pipelines_tests.test_limits import Account

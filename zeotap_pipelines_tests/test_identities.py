@@ -12,11 +12,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pyarrow import parquet
 
-from zeotap_pipelines import removal
-from zeotap_pipelines.adopt import adopt
 from zeotap_pipelines.errors import ApprovePlan, AskForRestore, FilledOnce, HalfFilled
 from zeotap_pipelines.model import Fate, Mode
 from zeotap_pipelines.sandbox import Fault
+from zeotap_pipelines.upkeep import removal
+from zeotap_pipelines.upkeep.adopt import adopt
 from zeotap_pipelines_tests.specimens import COHORT, cohort
 from zeotap_pipelines_tests.world import Rows, World, day, nth
 

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from zeotap_pipelines.errors import RepairState
-from zeotap_pipelines.journal import Journal, follows, plans_asked_for, read_header, read_id, spans
+from zeotap_pipelines.ledger.journal import Journal, follows, plans_asked_for, read_header, read_id, spans
 from zeotap_pipelines.model import ACCEPTED, Batch, Fate, Operation, Outcome, Receipt, Verb
 
 MOMENT = datetime(2026, 11, 21, 8, tzinfo=UTC).isoformat()

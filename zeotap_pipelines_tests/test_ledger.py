@@ -11,13 +11,13 @@ import pytest
 
 from zeotap_pipelines.destinations.crowdtwist_activities import ActivityCredit
 from zeotap_pipelines.errors import RepairState
-from zeotap_pipelines.journal import Journal
-from zeotap_pipelines.ledger import Ledger
+from zeotap_pipelines.ledger.journal import Journal
+from zeotap_pipelines.ledger.ledger import Ledger
 from zeotap_pipelines.model import Fate
 from zeotap_pipelines.naming import filename
 from zeotap_pipelines.sandbox import Fault
 from zeotap_pipelines.state import State
-from zeotap_pipelines.status import status
+from zeotap_pipelines.upkeep.status import status
 from zeotap_pipelines_tests.specimens import credit
 from zeotap_pipelines_tests.world import Rows, World, day, nth
 

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from zeotap_pipelines.destinations.base import Limits
 from zeotap_pipelines.errors import ContinueLater, RepairState
-from zeotap_pipelines.limits import EDGE, Pacer
 from zeotap_pipelines.sandbox import Fault
+from zeotap_pipelines.wire.limits import EDGE, Pacer
 from zeotap_pipelines_tests.world import Clock, World, kognitiv
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from zeotap_pipelines.errors import RepairState, WaitForAccount
-from zeotap_pipelines.lock import may_speak, speaking
+from zeotap_pipelines.ledger.lock import may_speak, speaking
 
 
 class Waiting:

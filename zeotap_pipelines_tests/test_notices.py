@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from zeotap_pipelines.notices import Ended, Failing, post, reason, turned, wrong_webhook
+from zeotap_pipelines.automation.notices import Ended, Failing, post, reason, turned, wrong_webhook
 from zeotap_pipelines_tests.webhook import PATH, webhook
 
 NOON = datetime(2026, 1, 3, 12, tzinfo=UTC)

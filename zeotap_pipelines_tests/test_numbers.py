@@ -11,11 +11,11 @@ import pytest
 from zeotap_pipelines.destinations.crowdtwist import UserProfile
 from zeotap_pipelines.destinations.kognitiv import PromotionalMemberGroup
 from zeotap_pipelines.engines.duckdb import memory, rows
-from zeotap_pipelines.explanation import explain
 from zeotap_pipelines.model import Mode
 from zeotap_pipelines.naming import literal
 from zeotap_pipelines.rendering import normalised
-from zeotap_pipelines.who import Who
+from zeotap_pipelines.upkeep.explanation import explain
+from zeotap_pipelines.upkeep.who import Who
 from zeotap_pipelines_tests.world import KOGNITIV, World, day
 
 

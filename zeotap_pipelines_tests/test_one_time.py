@@ -6,8 +6,8 @@ import os
 
 import pytest
 
-from zeotap_pipelines.assets import state
-from zeotap_pipelines.debts import load
+from zeotap_pipelines.assets.assets import state
+from zeotap_pipelines.delivery.debts import load
 from zeotap_pipelines.sandbox import MOENGAGE_SECRET, Fault, Sandbox
 from zeotap_pipelines_tests.project import DAYS, Project
 from zeotap_pipelines_tests.test_commands import MOENGAGE

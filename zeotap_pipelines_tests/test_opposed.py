@@ -12,15 +12,15 @@ import pytest
 
 from zeotap_pipelines import snapshot as snapshots
 from zeotap_pipelines.audience import Audience
+from zeotap_pipelines.delivery.trip import Approval, Summary
 from zeotap_pipelines.destinations.kognitiv import PromotionalMemberGroup
+from zeotap_pipelines.diff.plan import Level, Plan, load
 from zeotap_pipelines.errors import ApprovePlan, FixDeclaration, MakePlanAgain
-from zeotap_pipelines.explanation import explain
 from zeotap_pipelines.mapping import Field
 from zeotap_pipelines.model import Mode
-from zeotap_pipelines.plan import Level, Plan, load
-from zeotap_pipelines.status import status
 from zeotap_pipelines.sync import Guards, Sync, paired
-from zeotap_pipelines.trip import Approval, Summary
+from zeotap_pipelines.upkeep.explanation import explain
+from zeotap_pipelines.upkeep.status import status
 from zeotap_pipelines_tests.specimens import COHORT, cohort
 from zeotap_pipelines_tests.world import KOGNITIV, Rows, Specimen, World, day
 

@@ -9,7 +9,7 @@ import pytest
 
 from zeotap_pipelines.destinations.base import Limits
 from zeotap_pipelines.errors import ContinueLater
-from zeotap_pipelines.limits import Pacer, Turn, per_minute
+from zeotap_pipelines.wire.limits import Pacer, Turn, per_minute
 from zeotap_pipelines_tests.world import Clock
 
 

@@ -83,7 +83,7 @@ def test_every_assumption_in_the_code_is_on_its_services_page_under_the_same_tag
     service = connection.service
     files = sorted((PACKAGE / "destinations").glob(f"{service}*.py"))
     if service in ("kognitiv", "agillic"):  # Those with OAuth.
-        files.append(PACKAGE / "auth.py")
+        files.append(PACKAGE / "destinations" / "auth.py")
     code = "\n".join(file.read_text(encoding="utf-8") for file in files)
     tagged = re.findall(r"Assumption \(([a-z-]+)\): \S", code)
     assert len(tagged) == len(re.findall("assumption", code, re.I)), "an assumption is written: Assumption (tag): …"

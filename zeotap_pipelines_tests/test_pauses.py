@@ -13,17 +13,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from zeotap_pipelines import by_hand
-from zeotap_pipelines.assets import state
-from zeotap_pipelines.debts import load
-from zeotap_pipelines.delivery import deliver
+from zeotap_pipelines.assets.assets import state
+from zeotap_pipelines.delivery.debts import load
+from zeotap_pipelines.delivery.delivery import deliver
+from zeotap_pipelines.delivery.pauses import Pause, closed, pause, paused, resume
 from zeotap_pipelines.destinations.kognitiv import PromotionalMemberGroup
 from zeotap_pipelines.errors import ContinueLater, FixDeclaration, FixSettings
 from zeotap_pipelines.hours import WEEKDAYS, Hours
 from zeotap_pipelines.model import Mode
-from zeotap_pipelines.orphans import find_orphan
-from zeotap_pipelines.pauses import Pause, closed, pause, paused, resume
 from zeotap_pipelines.sandbox import Sandbox
+from zeotap_pipelines.upkeep import by_hand
+from zeotap_pipelines.upkeep.orphans import find_orphan
 from zeotap_pipelines_tests import test_commands
 from zeotap_pipelines_tests.project import DAYS, DIFF, SYNC, Project, asked, members
 from zeotap_pipelines_tests.test_commands import CANARY, CREDIT_CHAIN

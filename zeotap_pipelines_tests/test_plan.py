@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from zeotap_pipelines import plan as plans
+from zeotap_pipelines.diff import plan as plans
+from zeotap_pipelines.diff.plan import Level, Plan, Verdict
 from zeotap_pipelines.errors import FixSettings, RepairState
-from zeotap_pipelines.plan import Level, Plan, Verdict
 from zeotap_pipelines.state import State, content_digest
 
 ID = "0123456789abcdef"

@@ -10,15 +10,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from zeotap_pipelines.agreement import Agreement, agreement
+from zeotap_pipelines.assets.observability import of_plan, outcome_results
+from zeotap_pipelines.assets.plan_page import LAST, changed_fields, fields_table, last_plans, plans_table
+from zeotap_pipelines.delivery.progress import Bar, Progress, Stand
+from zeotap_pipelines.delivery.trip import Summary
 from zeotap_pipelines.destinations.base import Limits
+from zeotap_pipelines.diff.agreement import Agreement, agreement
 from zeotap_pipelines.engines.duckdb import rows
 from zeotap_pipelines.model import Change, Mode
-from zeotap_pipelines.observability import of_plan, outcome_results
-from zeotap_pipelines.plan_page import LAST, changed_fields, fields_table, last_plans, plans_table
-from zeotap_pipelines.progress import Bar, Progress, Stand
 from zeotap_pipelines.sandbox import Fault, Sandbox
-from zeotap_pipelines.trip import Summary
 from zeotap_pipelines_tests.project import DAYS, DIFF, SYNC, Project
 from zeotap_pipelines_tests.specimens import MAIN
 from zeotap_pipelines_tests.world import World, day

@@ -13,7 +13,7 @@ import pytest
 from zeotap_pipelines import snapshot as snapshots
 from zeotap_pipelines.clock import SYSTEM
 from zeotap_pipelines.engines.duckdb import rows
-from zeotap_pipelines.ledger import Ledger
+from zeotap_pipelines.ledger.ledger import Ledger
 from zeotap_pipelines.sandbox import Fault, Sandbox, running
 from zeotap_pipelines.state import State
 from zeotap_pipelines_tests.processes import PEOPLE, Nursery, nursery, sync

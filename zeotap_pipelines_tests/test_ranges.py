@@ -13,7 +13,7 @@ import pytest
 from dagster._core.definitions.job_base import InMemoryJob
 from dagster._core.execution.api import create_execution_plan, execute_plan_iterator
 
-from zeotap_pipelines import debts
+from zeotap_pipelines.delivery import debts
 from zeotap_pipelines.sandbox import Fault, Sandbox
 from zeotap_pipelines.state import State
 from zeotap_pipelines_tests import test_commands

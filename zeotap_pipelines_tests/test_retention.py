@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from zeotap_pipelines.doubts import Decision, decide, doubts
 from zeotap_pipelines.errors import FixDeclaration
-from zeotap_pipelines.lock import speaking
-from zeotap_pipelines.retention import Swept, sweep
+from zeotap_pipelines.ledger.lock import speaking
 from zeotap_pipelines.sandbox import Fault
+from zeotap_pipelines.upkeep.doubts import Decision, decide, doubts
+from zeotap_pipelines.upkeep.retention import Swept, sweep
 from zeotap_pipelines_tests import specimens
 from zeotap_pipelines_tests.world import World, day
 

@@ -9,16 +9,16 @@ from pathlib import Path
 
 import pytest
 
-from zeotap_pipelines import removal
-from zeotap_pipelines.delivery import deliver
+from zeotap_pipelines.delivery.delivery import deliver
+from zeotap_pipelines.delivery.trip import Approval
+from zeotap_pipelines.diff.plan import load, save
 from zeotap_pipelines.engines.duckdb import rows
 from zeotap_pipelines.errors import AskForRestore, FilledOnce, HalfFilled, RepairState
-from zeotap_pipelines.ledger import Standing
-from zeotap_pipelines.lock import speaking
+from zeotap_pipelines.ledger.ledger import Standing
+from zeotap_pipelines.ledger.lock import speaking
 from zeotap_pipelines.mapping import Field
 from zeotap_pipelines.model import ACCEPTED, UNPARTITIONED, Fate, Mode, Outcome, Partition, Receipt
-from zeotap_pipelines.plan import load, save
-from zeotap_pipelines.trip import Approval
+from zeotap_pipelines.upkeep import removal
 from zeotap_pipelines_tests.desk import Desk, at, people
 from zeotap_pipelines_tests.world import World, day
 

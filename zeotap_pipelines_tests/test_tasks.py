@@ -11,7 +11,7 @@ from zeotap_pipelines.destinations.agillic_groups import AgillicTargetGroup
 from zeotap_pipelines.errors import RepairState, TryAgainLater
 from zeotap_pipelines.model import Fate, Mode
 from zeotap_pipelines.sandbox import AgillicSettings, Fault, Sandbox
-from zeotap_pipelines.tasks import OpenTask, OpenTasks
+from zeotap_pipelines.wire.tasks import OpenTask, OpenTasks
 from zeotap_pipelines_tests.specimens import GROUP, Example, recipients, table, target_group
 from zeotap_pipelines_tests.world import Clock, World, day
 

@@ -15,12 +15,12 @@ import uvloop
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from zeotap_pipelines.calling import Caller
 from zeotap_pipelines.destinations.base import Limits
-from zeotap_pipelines.limits import Pacer
 from zeotap_pipelines.model import Call, Fate, Outcome, Receipt
-from zeotap_pipelines.transport import MAX_BODY, Lanes
-from zeotap_pipelines.wire import Wire
+from zeotap_pipelines.wire.calling import Caller
+from zeotap_pipelines.wire.limits import Pacer
+from zeotap_pipelines.wire.transport import MAX_BODY, Lanes
+from zeotap_pipelines.wire.wire import Wire
 from zeotap_pipelines_tests.world import Clock, kognitiv
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"

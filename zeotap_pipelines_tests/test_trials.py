@@ -12,14 +12,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from zeotap_pipelines.assets import MAX_RETRIES, RUN_RETRIES
+from zeotap_pipelines.assets.assets import MAX_RETRIES, RUN_RETRIES
+from zeotap_pipelines.delivery.trip import Approval
 from zeotap_pipelines.errors import ApprovePlan, FixSettings
-from zeotap_pipelines.explanation import explain
-from zeotap_pipelines.lock import speaking
+from zeotap_pipelines.ledger.lock import speaking
 from zeotap_pipelines.mapping import Field
 from zeotap_pipelines.sandbox import Fault, Sandbox
 from zeotap_pipelines.sync import Guards
-from zeotap_pipelines.trip import Approval
+from zeotap_pipelines.upkeep.explanation import explain
 from zeotap_pipelines_tests.project import DAYS, DIFF, SNAPSHOT, SYNC, Project, asked, members
 from zeotap_pipelines_tests.world import Rows, World, day
 

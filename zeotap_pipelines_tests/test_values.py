@@ -10,13 +10,13 @@ import pytest
 import zeotap_pipelines
 
 GROWING = {
-    "calling._Trial": "the state of one call's retries",
-    "explanation.Explanation": "gathered sentence by sentence",
-    "forget.Found": "what is found of a person, place by place",
-    "limits.Turn": "its moment is corrected by what is learnt later",
-    "owed.Trial": "counts what is left of its limit",
-    "retention.Swept": "what was swept, so far",
-    "trip.Summary": "counts what becomes of a delivery while it goes on",
+    "wire.calling._Trial": "the state of one call's retries",
+    "upkeep.explanation.Explanation": "gathered sentence by sentence",
+    "upkeep.forget.Found": "what is found of a person, place by place",
+    "wire.limits.Turn": "its moment is corrected by what is learnt later",
+    "delivery.owed.Trial": "counts what is left of its limit",
+    "upkeep.retention.Swept": "what was swept, so far",
+    "delivery.trip.Summary": "counts what becomes of a delivery while it goes on",
 }
 """Those that are filled bit by bit by the one who made them."""
 
@@ -30,10 +30,12 @@ def dataclasses_of(module: str) -> list[type]:
     ]
 
 
+CORE = ("", "wire.", "ledger.", "diff.", "delivery.", "upkeep.")
 MODULES = sorted(
-    name
-    for _, name, package in pkgutil.iter_modules(zeotap_pipelines.__path__)
-    if not package and "dagster" not in inspect.getsource(importlib.import_module(f"zeotap_pipelines.{name}"))
+    f"{room}{name}"
+    for room in CORE
+    for _, name, package in pkgutil.iter_modules([f"{zeotap_pipelines.__path__[0]}/{room.rstrip('.')}"])
+    if not package and "dagster" not in inspect.getsource(importlib.import_module(f"zeotap_pipelines.{room}{name}"))
 )
 
 

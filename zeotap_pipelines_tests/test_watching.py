@@ -13,8 +13,8 @@ import duckdb
 import pytest
 
 from zeotap_pipelines.engines.duckdb import opened
+from zeotap_pipelines.engines.watching import Watch, changed, look
 from zeotap_pipelines.errors import FixQuery, TryAgainLater
-from zeotap_pipelines.watching import Watch, changed, look
 from zeotap_pipelines_tests.project import DAYS, Project
 
 ONE, TWO, THREE, *_ = DAYS

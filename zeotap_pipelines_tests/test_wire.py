@@ -10,15 +10,15 @@ from pathlib import Path
 import httpx
 import pytest
 
-from zeotap_pipelines.auth import ClientCredentials
-from zeotap_pipelines.calling import LONGEST_PAUSE, retry_after
+from zeotap_pipelines.destinations.auth import ClientCredentials
 from zeotap_pipelines.destinations.base import Limits
 from zeotap_pipelines.errors import ContinueLater, FixConnection, TryAgainLater
-from zeotap_pipelines.limits import Pacer
 from zeotap_pipelines.model import ACCEPTED, Call, Fate, Outcome, Receipt, Unanswered
 from zeotap_pipelines.sandbox import Client, Fault, KognitivSettings, Sandbox, SandboxTransport
-from zeotap_pipelines.transport import MAX_BODY
-from zeotap_pipelines.wire import Held, connect
+from zeotap_pipelines.wire.calling import LONGEST_PAUSE, retry_after
+from zeotap_pipelines.wire.limits import Pacer
+from zeotap_pipelines.wire.transport import MAX_BODY
+from zeotap_pipelines.wire.wire import Held, connect
 from zeotap_pipelines_tests.world import KOGNITIV, Clock, World, day, kognitiv
 
 TOKEN = {"access_token": "t", "expires_in": 3600}

@@ -26,17 +26,17 @@ import pyarrow.parquet
 from zeotap_pipelines import pipeline
 from zeotap_pipelines import snapshot as snapshots
 from zeotap_pipelines.audience import Audience
+from zeotap_pipelines.delivery.trip import Summary, Trip
 from zeotap_pipelines.destinations.base import Connection, Target
 from zeotap_pipelines.destinations.kognitiv import Kognitiv, PromotionalMemberGroup
+from zeotap_pipelines.diff.plan import Plan
 from zeotap_pipelines.engines.duckdb import rows
-from zeotap_pipelines.ledger import Ledger, Standing
+from zeotap_pipelines.ledger.ledger import Ledger, Standing
 from zeotap_pipelines.mapping import Field
 from zeotap_pipelines.model import Mode, Partition
-from zeotap_pipelines.plan import Plan
 from zeotap_pipelines.sandbox import BASE_URL, CLIENT_ID, CLIENT_SECRET, Sandbox, SandboxTransport
 from zeotap_pipelines.state import State
 from zeotap_pipelines.sync import Guards, Sync
-from zeotap_pipelines.trip import Summary, Trip
 
 MEMBERS = "/members/"
 ANYTHING_GOES = Guards(max_removed_percent=100, max_set_aside_percent=100, allow_empty=True)

@@ -22,12 +22,12 @@ from benchmarks.chaos import windows
 from benchmarks.chaos.scenes import SPEAKERS, Credits, Scene
 from benchmarks.chaos.weather import Watched, faults, watch
 from benchmarks.chaos.worker import Hurried, Nursery, nursery
-from zeotap_pipelines.doubts import Decision, decide, doubts
 from zeotap_pipelines.engines.duckdb import rows
-from zeotap_pipelines.ledger import Ledger
-from zeotap_pipelines.lock import speaking
+from zeotap_pipelines.ledger.ledger import Ledger
+from zeotap_pipelines.ledger.lock import speaking
 from zeotap_pipelines.sandbox import AgillicSettings, CrowdTwistSettings, Fault, Sandbox, running
 from zeotap_pipelines.state import State
+from zeotap_pipelines.upkeep.doubts import Decision, decide, doubts
 
 STOPPED = 143
 """How a worker ends that was stopped by SIGTERM."""

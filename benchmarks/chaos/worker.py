@@ -27,10 +27,10 @@ from benchmarks.chaos import windows
 from benchmarks.chaos.scenes import SCENES, day
 from zeotap_pipelines import pipeline
 from zeotap_pipelines import snapshot as snapshots
+from zeotap_pipelines.delivery.trip import Trip
 from zeotap_pipelines.errors import ZeotapError
-from zeotap_pipelines.ledger import Ledger
+from zeotap_pipelines.ledger.ledger import Ledger
 from zeotap_pipelines.state import State
-from zeotap_pipelines.trip import Trip
 
 SPEED = 20
 """Time runs so many times faster for workers and service, so that nobody waits long."""

@@ -12,7 +12,7 @@ import duckdb
 
 from zeotap_pipelines import pipeline, rendering, snapshot
 from zeotap_pipelines.engines.duckdb import DuckDBSource
-from zeotap_pipelines.ledger import Ledger
+from zeotap_pipelines.ledger.ledger import Ledger
 from zeotap_pipelines.state import State
 from zeotap_pipelines.sync import Sync
 

@@ -7,10 +7,10 @@ from pathlib import Path
 from tempfile import mkdtemp
 
 from zeotap_pipelines import pipeline
+from zeotap_pipelines.delivery.trip import Trip
 from zeotap_pipelines.destinations.base import Limits
 from zeotap_pipelines.destinations.kognitiv import Kognitiv
 from zeotap_pipelines.state import State
-from zeotap_pipelines.trip import Trip
 
 from ..figure import Contender, Figure
 from ..goal import Goal, Quantity

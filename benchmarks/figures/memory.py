@@ -13,12 +13,12 @@ from typing import ClassVar
 import httpx
 
 from zeotap_pipelines import pipeline
+from zeotap_pipelines.delivery.trip import Trip
 from zeotap_pipelines.destinations.base import Connection, Limits, Target, Visit
 from zeotap_pipelines.mapping import Field
 from zeotap_pipelines.model import ACCEPTED, Batch, Conversation, Mode, Question, Receipt, Verb
 from zeotap_pipelines.state import State
 from zeotap_pipelines.sync import Sync
-from zeotap_pipelines.trip import Trip
 
 from ..figure import Contender, Figure
 from ..goal import MEMORY, Goal

@@ -7,13 +7,13 @@ from pathlib import Path
 from tempfile import mkdtemp
 
 from zeotap_pipelines import pipeline
+from zeotap_pipelines.delivery.trip import Trip
 from zeotap_pipelines.destinations.crowdtwist import CrowdTwist
 from zeotap_pipelines.destinations.crowdtwist_activities import ActivityCredit
 from zeotap_pipelines.mapping import Field
 from zeotap_pipelines.model import Mode
 from zeotap_pipelines.state import State
 from zeotap_pipelines.sync import Sync
-from zeotap_pipelines.trip import Trip
 
 from ..figure import Bars, Contender, Figure
 from ..goal import CPU, Goal, Quantity

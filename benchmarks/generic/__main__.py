@@ -35,9 +35,35 @@ COSMIC_RAY = "cosmic-ray==8.7.0"
 COVERAGE = "coverage==7.11.0"
 PACKAGE = ROOT / "zeotap_pipelines"
 FILES = (
-    *("diff.py", "comparison.py", "operations.py", "protection.py", "events.py", "come_back.py", "opposed.py"),
-    *("ledger.py", "tables.py", "fold.py", "words.py", "journal.py", "lock.py", "limits.py", "plan.py", "lost.py"),
-    *("pipeline.py", "delivery.py", "owed.py", "feed.py", "conversing.py", "asking.py", "stopping.py"),
+    *(
+        "diff/diff.py",
+        "diff/comparison.py",
+        "diff/operations.py",
+        "diff/protection.py",
+        "ledger/events.py",
+        "diff/come_back.py",
+        "diff/opposed.py",
+    ),
+    *(
+        "ledger/ledger.py",
+        "ledger/tables.py",
+        "ledger/fold.py",
+        "ledger/words.py",
+        "ledger/journal.py",
+        "ledger/lock.py",
+        "wire/limits.py",
+        "diff/plan.py",
+        "delivery/lost.py",
+    ),
+    *(
+        "pipeline.py",
+        "delivery/delivery.py",
+        "delivery/owed.py",
+        "delivery/feed.py",
+        "delivery/conversing.py",
+        "ledger/asking.py",
+        "stopping.py",
+    ),
 )
 TESTS = (
     *("batches", "owed", "ledger", "guards", "events", "limits", "identities", "crashes", "tasks", "wire"),
@@ -96,7 +122,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def listed() -> dict[str, str]:
     """Return the survivors that `docs/mutants.md` lists, as `shown`, each with the reason why it is accepted."""
     text = LISTED.read_text(encoding="utf-8").replace(r"\|", "|")
-    return dict(re.findall(r"^\| (\w+\.py: `.*` → `.*`) \| (.+) \|$", text, re.MULTILINE))
+    return dict(re.findall(r"^\| ([\w/]+\.py: `.*` → `.*`) \| (.+) \|$", text, re.MULTILINE))
 
 
 def positions(files: Sequence[str]) -> list[dict[str, Any]]:
@@ -145,9 +171,8 @@ def covered(tree: Path) -> dict[str, Any]:
     library = next((Path(environment((COVERAGE,))).parents[1] / "lib").glob("python*/site-packages"))
     with tempfile.TemporaryDirectory(prefix="covered-") as folder:
         settings, found = Path(folder) / "rc", Path(folder) / "found.json"
-        settings.write_text(
-            f"[run]\ninclude = {tree}/zeotap_pipelines/*.py\ndata_file = {folder}/data\n", encoding="utf-8"
-        )
+        included = "".join(f"\n    {tree}/zeotap_pipelines/{file}" for file in FILES)
+        settings.write_text(f"[run]\ninclude ={included}\ndata_file = {folder}/data\n", encoding="utf-8")
         modules = [_module(name) for name in TESTS if name not in APART]
         command = [sys.executable, "-m", "coverage", "run", "-m", "pytest", "-p", "benchmarks.generic.covering"]
         variables = {**os.environ, "COVERAGE_RCFILE": str(settings), "COVERING": str(found)}

@@ -22,6 +22,8 @@ from typing import Any
 import coverage
 import pytest
 
+import zeotap_pipelines
+
 SECONDS: dict[str, float] = {}
 
 _start = _thread.start_new_thread
@@ -40,6 +42,10 @@ def _start_traced(function: Callable[..., Any], arguments: tuple[Any, ...]) -> i
 def pytest_configure() -> None:
     """Let every thread be traced."""
     _thread.start_new_thread = _start_traced  # type: ignore[assignment]
+
+
+def _in_the_package(path: str) -> str:
+    return Path(path).relative_to(Path(zeotap_pipelines.__file__).parent).as_posix()
 
 
 @pytest.hookimpl(wrapper=True)
@@ -61,8 +67,8 @@ def pytest_unconfigure() -> None:
     current = coverage.Coverage.current()
     assert current is not None, "coverage does not run"
     data = current.get_data()
-    lines = {
-        Path(path).name: {line: sorted(filter(None, tests)) for line, tests in data.contexts_by_lineno(path).items()}
-        for path in data.measured_files()
-    }
+    lines = {}
+    for path in data.measured_files():
+        by_line = data.contexts_by_lineno(path).items()
+        lines[_in_the_package(path)] = {line: sorted(filter(None, tests)) for line, tests in by_line}
     Path(os.environ["COVERING"]).write_text(json.dumps({"seconds": SECONDS, "lines": lines}), encoding="utf-8")

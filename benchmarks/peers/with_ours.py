@@ -22,19 +22,19 @@ from pydantic import SecretStr
 from benchmarks.peers import rows
 from zeotap_pipelines import pipeline, snapshot
 from zeotap_pipelines.audience import Audience
+from zeotap_pipelines.delivery.trip import Trip
 from zeotap_pipelines.destinations.base import Connection
 from zeotap_pipelines.destinations.crowdtwist import CrowdTwist
 from zeotap_pipelines.destinations.crowdtwist_activities import ActivityCredit
 from zeotap_pipelines.destinations.kognitiv import Kognitiv, PromotionalMemberGroup
 from zeotap_pipelines.engines.duckdb import rows as fetched
 from zeotap_pipelines.errors import ZeotapError
-from zeotap_pipelines.ledger import Ledger
+from zeotap_pipelines.ledger.ledger import Ledger
 from zeotap_pipelines.mapping import Field
 from zeotap_pipelines.model import Mode, Partition
 from zeotap_pipelines.sandbox import CLIENT_ID, CLIENT_SECRET
 from zeotap_pipelines.state import State
 from zeotap_pipelines.sync import Sync
-from zeotap_pipelines.trip import Trip
 
 COLUMNS = {
     "credits": {"event_id": polars.String, "email": polars.String, "num_points": polars.Int64},

@@ -1,1 +1,1 @@
-"""What starts the chains without a person, and what tells one: schedules, watches, conditions, notices."""
+"""What starts a chain without a person, and what tells one: schedules, watches, conditions, notices."""

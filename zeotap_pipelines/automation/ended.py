@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import dagster as dg
 
-from ..notices import Ended, reason
+from .notices import Ended, reason
 
 ENDS: tuple[Literal[dg.DagsterEventType.RUN_SUCCESS, dg.DagsterEventType.RUN_FAILURE], ...] = (
     dg.DagsterEventType.RUN_SUCCESS,

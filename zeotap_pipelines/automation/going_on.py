@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from .. import sync as core
-from ..assets import state
+from ..assets.assets import state
 from ..clock import SYSTEM, Clock
 from ..components.declaration import refer
-from ..debts import CUT_OFF, DOUBLINGS, Owing, in_doubt, load, patience
+from ..delivery.debts import CUT_OFF, DOUBLINGS, Owing, in_doubt, load, patience
 from ..errors import ZeotapError
 
 if TYPE_CHECKING:

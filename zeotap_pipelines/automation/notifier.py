@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Self
 
 import dagster as dg
 
-from ..notices import Ended, Failing, post, turned, wrong_webhook
 from .ended import ended_since, failing_since
+from .notices import Ended, Failing, post, turned, wrong_webhook
 
 if TYPE_CHECKING:
     from ..components.notifier import Notifier

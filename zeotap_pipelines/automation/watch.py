@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import dagster as dg
 
+from ..engines.watching import Watch, changed, look
 from ..errors import FixQuery, ZeotapError
-from ..watching import Watch, changed, look
 from .chain import Chain, Job
 
 if TYPE_CHECKING:

@@ -6,12 +6,13 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from .. import by_hand, pauses
-from ..doubts import Decision
+from ..delivery import pauses
+from ..delivery.trip import Trip
 from ..errors import FixDeclaration
-from ..orphans import find_orphan
-from ..retention import sweep
-from ..trip import Trip
+from ..upkeep import by_hand
+from ..upkeep.doubts import Decision
+from ..upkeep.orphans import find_orphan
+from ..upkeep.retention import sweep
 from . import place
 
 

@@ -6,15 +6,15 @@ import argparse
 import json
 from typing import Any
 
-from .. import forget as forgetting
-from ..by_hand import unfinished
+from ..delivery.trip import Trip
 from ..errors import FixDeclaration
 from ..model import Address
-from ..orphans import known_syncs
-from ..removal import held, removable, remove
 from ..sync import Sync
-from ..trip import Trip
-from ..who import Who
+from ..upkeep import forget as forgetting
+from ..upkeep.by_hand import unfinished
+from ..upkeep.orphans import known_syncs
+from ..upkeep.removal import held, removable, remove
+from ..upkeep.who import Who
 from . import place
 
 

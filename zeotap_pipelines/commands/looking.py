@@ -6,13 +6,13 @@ import argparse
 import sys
 from typing import Any
 
-from .. import doubts as doubting
+from ..delivery.lost import refuse_lost
 from ..errors import RepairState
-from ..explanation import explain as explaining
-from ..ledger import Ledger
-from ..lost import refuse_lost
-from ..orphans import orphans as orphaned
-from ..status import status as standing
+from ..ledger.ledger import Ledger
+from ..upkeep import doubts as doubting
+from ..upkeep.explanation import explain as explaining
+from ..upkeep.orphans import orphans as orphaned
+from ..upkeep.status import status as standing
 from . import place
 
 

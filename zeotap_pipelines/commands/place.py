@@ -34,7 +34,7 @@ def declared(chosen: argparse.Namespace) -> Declared:
 
 def state() -> State:
     """Return where state lies."""
-    from ..assets import state
+    from ..assets.assets import state
 
     return state()
 

@@ -9,8 +9,8 @@ import sys
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from ..delivery.progress import WATCHER, Bar
 from ..errors import FixSettings
-from ..progress import WATCHER, Bar
 from . import place
 from .waking import woken_by_signals
 
@@ -77,7 +77,7 @@ def _run(chosen: argparse.Namespace, last: str, config: dict[str, Any]) -> int:
     """Run the chain of a sync up to the asset *last* in this process, and say what became of it."""
     import dagster as dg
 
-    from ..assets import needed
+    from ..assets.assets import needed
 
     declared, definitions = _project(chosen)
     sync = declared.sync(chosen.sync)

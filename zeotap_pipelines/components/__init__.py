@@ -1,4 +1,4 @@
-"""The YAML types. ``type: zeotap_pipelines.KognitivGroupSync`` and so on."""
+"""The YAML types: what stands behind ``type: zeotap_pipelines.KognitivGroupSync`` and its like."""
 
 from .agillic import AgillicConnection, AgillicRecipientSync, AgillicTableSync, AgillicTargetGroupSync
 from .audience import Audience

@@ -11,9 +11,9 @@ import dagster as dg
 from pydantic import BaseModel, PrivateAttr
 
 from .. import audience as core
-from ..assets import snapshot_asset
+from ..assets.assets import snapshot_asset
+from ..engines.watching import Watch
 from ..errors import FixDeclaration
-from ..watching import Watch
 from .automation import Freshness, Schedule, WatchSettings, wrong_cron
 from .connection import DuckDBWarehouse, Name
 from .declaration import Declaration, catalog, refer

@@ -10,7 +10,7 @@ from typing import Annotated
 import dagster as dg
 from dagster._utils.schedules import cron_string_iterator
 
-from ..watching import Watch
+from ..engines.watching import Watch
 
 Enabled = Annotated[
     bool, dg.Resolver.default(description="false: shown in Dagster, and stopped until somebody turns it on")

@@ -14,14 +14,14 @@ import dagster as dg
 import pydantic
 
 from .. import sync as core
-from ..assets import diff_asset
-from ..delivering import sync_asset
+from ..assets.assets import diff_asset
+from ..assets.delivering import sync_asset
+from ..delivery.pauses import Closed, closed
 from ..destinations.base import Target
 from ..errors import FixDeclaration
 from ..hours import Hours
 from ..mapping import Field, strftime
 from ..model import Address, Mode
-from ..pauses import Closed, closed
 from ..state import State
 from .audience import Audience
 from .connection import ConnectionDeclaration, Name

@@ -17,8 +17,8 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 
 from ..engines.duckdb import rows
-from ..ledger import Ledger
-from ..lock import speaking
+from ..ledger.ledger import Ledger
+from ..ledger.lock import speaking
 from ..state import State
 from .place import Place, enter, here, holds, violations
 from .stage import HEADING, Failed, Line, Stage

@@ -1,1 +1,1 @@
-"""One file per service: a connection and the targets it offers."""
+"""What each service takes: its connection, the targets it offers, and every assumption about them."""

@@ -29,13 +29,13 @@ from typing import Any, ClassVar, Literal
 import httpx
 from pydantic import Field, SecretStr
 
-from ..auth import ClientCredentials
 from ..errors import FixConnection, FixDeclaration, FixTarget, TryAgainLater, ZeotapError
 from ..mapping import trimmed
 from ..model import Batch, Call, Conversation, Fate, Halt, Outcome, Question, Receipt, Task, Unanswered, Verb
 from ..naming import segment
 from .agillic_tasks import COMPLETED, FAILED, anonymous, attributed, standing, task_id, waits
 from .answers import UNREADABLE
+from .auth import ClientCredentials
 from .base import TRANSIENT, Connection, Limits, Target, Visit
 
 PERSON_DATA = "/discovery/persondata"

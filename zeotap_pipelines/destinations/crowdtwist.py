@@ -26,14 +26,7 @@ from ..mapping import Kind
 from ..model import Batch, Call, Conversation, Fate, Mode, Operation, Outcome, Question, Receipt, Verb
 from ..naming import segment
 from .base import Connection, Limits, Target, Visit
-from .crowdtwist_answers import (
-    ALREADY_TAKEN,
-    activity_ids,
-    judged,
-    no_such_user,
-    reason,
-    says,
-)
+from .crowdtwist_answers import ALREADY_TAKEN, activity_ids, judged, no_such_user, reason, says
 from .crowdtwist_auth import ApiKey, Signature
 from .crowdtwist_preflight import ACTIVITIES, list_of_activities
 

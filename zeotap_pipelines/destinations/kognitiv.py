@@ -21,11 +21,11 @@ from typing import Any, ClassVar, Literal
 import httpx
 from pydantic import Field, SecretStr, field_validator
 
-from ..auth import ClientCredentials
 from ..errors import FixConnection, FixDeclaration, FixTarget, TryAgainLater
 from ..model import Batch, Call, Conversation, Fate, Halt, Outcome, Question, Receipt, Verb
 from ..naming import segment
 from .answers import UNREADABLE
+from .auth import ClientCredentials
 from .base import Connection, Limits, Target, Visit, safe_url
 
 GROUPS = "/api/groups/promotionalMember"

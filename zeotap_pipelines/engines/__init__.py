@@ -1,1 +1,1 @@
-"""Where queries run."""
+"""Where queries run, and what a source looks like from outside."""

@@ -11,7 +11,7 @@ import duckdb
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
-from zeotap_pipelines.observability import OUTCOMES
+from zeotap_pipelines.assets.observability import OUTCOMES
 from zeotap_pipelines_tests.browser.stage import Stage, chain, developing
 from zeotap_pipelines_tests.served import ASSETS
 

@@ -7,7 +7,7 @@ import httpx
 import pytest
 from pydantic import ValidationError
 
-from zeotap_pipelines.conversing import cut
+from zeotap_pipelines.delivery.conversing import cut
 from zeotap_pipelines.destinations.moengage import COHORT_SYNC, MAX_BODY, Cohort, MoEngage, timestamp
 from zeotap_pipelines.errors import FixConnection, FixDeclaration, FixTarget, TryAgainLater
 from zeotap_pipelines.model import Fate, Mode, Operation, Verb

@@ -1,0 +1,1 @@
+"""What there is to tell: an audience against the ledger, judged by its guards, written as a plan."""

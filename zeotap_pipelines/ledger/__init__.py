@@ -1,0 +1,1 @@
+"""What every target was last told, and what it is being told: locked, journalled, folded."""
