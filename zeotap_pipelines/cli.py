@@ -11,6 +11,9 @@ from datetime import date
 from . import commands as project
 from .errors import ZeotapError
 
+SERVING = ("dev", "sandbox")
+"""Commands that go on until somebody stops them."""
+
 
 def parser() -> argparse.ArgumentParser:
     """Return the parser of all commands."""
@@ -49,6 +52,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"{type(error).__name__}: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
+        if chosen.command not in SERVING:
+            print(f"{chosen.command} was stopped: say it again for what is left", file=sys.stderr)
         return 130
 
 

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from zeotap_pipelines.delivery.debts import PATIENCE, Debt, Due, Owing, load, noting
+from zeotap_pipelines.delivery.debts import PATIENCE, Debt, Due, Owing, caught_up, load, noting
 from zeotap_pipelines.delivery.notes import OWED, place
 from zeotap_pipelines.delivery.trip import Summary
 from zeotap_pipelines.errors import ApprovePlan, AskForRestore, ContinueLater, FixConnection, TryAgainLater
@@ -105,6 +105,46 @@ def test_a_restored_partition_is_what_is_owed(tmp_path: Path) -> None:
     books.debt().begins([day(3)])
     books.debt(restore=True).begins([day(1)])
     assert books.owed == {day(1).key}
+
+
+@pytest.mark.parametrize("superseded", [0, 1, 2, 3])
+def test_what_is_restored_is_owed_until_a_partition_that_is_newer_than_all_that_were_told(
+    tmp_path: Path, superseded: int
+) -> None:
+    books = Books(tmp_path)
+    books.world.deliver(["1", "2"], day(0))
+    books.world.deliver(["1"], day(3))
+    restoring = books.debt("restoring", restore=True)
+    restoring.begins([day(0)])
+    restoring.failed(TryAgainLater("down"))
+    before = books.owing
+    assert before.partitions == {
+        day(0).key: Due(day(0).end.isoformat(), None, {"restore": True}, day(3).end.isoformat())
+    }
+    other = books.debt("other")
+    other.begins([day(superseded)])
+    assert books.owing == before
+    other.failed(TryAgainLater("down"))
+    other.delivered([day(superseded)], superseded=True)
+    assert books.owing == before
+    newer = books.debt("newer")
+    newer.begins([day(4)])
+    assert books.owed == {day(4).key}
+
+
+def test_what_is_restored_and_waits_for_a_person_is_not_forgotten_for_what_it_went_back_from(tmp_path: Path) -> None:
+    books = Books(tmp_path)
+    books.world.deliver(["1"], day(1))
+    restoring = books.debt("restoring", restore=True)
+    restoring.begins([day(0)])
+    restoring.failed(ApprovePlan("too many"))
+    other = books.debt("other")
+    other.begins([day(1)])
+    assert books.owing.going == [day(1).key] and books.owed == {day(0).key, day(1).key}
+    other.delivered([day(1)])
+    assert books.owed == {day(0).key}
+    books.debt("newer").delivered([day(2)])
+    assert books.owed == set()
 
 
 def test_who_gets_nothing_accepted_waits_longer_each_time_and_starts_anew_when_he_does(tmp_path: Path) -> None:
@@ -321,8 +361,42 @@ def test_what_was_restored_is_what_is_told_again(tmp_path: Path) -> None:
     world.deliver(["2"], day(1))
     world.carry_out(day(0), restore=True)
     by_hand.reassert(world.sync, world.state, run="by hand", now=world.clock.now())
-    assert books.owing.partitions == {day(0).key: Due(day(0).end.isoformat(), None, {"restore": True})}
+    back_from = day(1).end.isoformat()
+    assert books.owing.partitions == {day(0).key: Due(day(0).end.isoformat(), None, {"restore": True}, back_from)}
     assert world.carry_out(day(0), restore=True).asked == 1 and world.held == {"1"}
+
+
+def test_what_a_person_lets_be_told_again_is_owed_at_the_partition_that_another_sync_moved_the_target_to(
+    tmp_path: Path,
+) -> None:
+    books = Books(tmp_path)
+    world = books.world
+    world.deliver(["1"], day(0))
+    by_hand.reassert(world.sync, world.state, run="by hand", now=world.clock.now())
+    assert books.owing.going == [day(0).key]
+    world.renamed(name="other")
+    world.deliver(["1"], day(1))
+    world.renamed(name="sync")
+    assert books.owing.going == [day(0).key]
+    assert caught_up(world.state, world.sync, books.owing).partitions == {day(1).key: Due(day(1).end.isoformat())}
+    by_hand.reassert(world.sync, world.state, run="by hand", now=world.clock.now())
+    assert books.owing.going == [day(1).key]
+    assert caught_up(world.state, world.sync, books.owing) == books.owing
+
+
+def test_what_waits_for_a_person_or_is_newer_is_not_moved_to_where_the_target_stands(tmp_path: Path) -> None:
+    books = Books(tmp_path)
+    world = books.world
+    world.deliver(["1"], day(1))
+    stopped = books.debt("stopped")
+    stopped.begins([day(0)])
+    stopped.stopped()
+    assert caught_up(world.state, world.sync, books.owing) == books.owing
+    books.debt("newer").begins([day(2)])
+    assert caught_up(world.state, world.sync, books.owing) == books.owing
+    place(world.state, OWED, world.sync).unlink()
+    books.debt("restoring", restore=True).begins([day(0)])
+    assert caught_up(world.state, world.sync, books.owing) == books.owing, "it is asked from on purpose"
 
 
 def test_rows_that_a_person_releases_are_owed_and_those_that_he_does_not_are_not(tmp_path: Path) -> None:

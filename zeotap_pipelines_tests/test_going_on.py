@@ -14,10 +14,12 @@ from zeotap_pipelines.automation.going_on import going_on_sensor
 from zeotap_pipelines.declared import Declared
 from zeotap_pipelines.naming import filename
 from zeotap_pipelines.sandbox import Fault, Sandbox
+from zeotap_pipelines.state import State
+from zeotap_pipelines.upkeep import by_hand
 from zeotap_pipelines_tests.project import DAYS, DIFF, SNAPSHOT, SYNC, Project, members
 from zeotap_pipelines_tests.world import Clock
 
-ONE, TWO, *_ = DAYS
+ONE, TWO, THREE, *_ = DAYS
 ENDS = {ONE: "2026-01-02T00:00:00+00:00", TWO: "2026-01-03T00:00:00+00:00"}
 
 
@@ -93,6 +95,47 @@ def test_a_range_is_requested_as_it_was_delivered_and_with_what_a_person_allowed
     assert request.tags["dagster/asset_partition_range_start"] == ONE
     assert request.tags["dagster/asset_partition_range_end"] == TWO
     assert request.run_config == {"ops": {"syncs__people_to_group": {"config": {"restore": True}}}}
+
+
+@pytest.mark.parametrize("again", [(SNAPSHOT, DIFF, SYNC), (SYNC,)])
+def test_a_restore_that_is_not_through_goes_on_whatever_superseded_partition_is_materialized_meanwhile(
+    project: Project, group: Sandbox, again: tuple[tuple[str, ...], ...]
+) -> None:
+    project.seen({ONE: ["1", "2", "3", "4"], TWO: ["2", "3", "4"], THREE: ["2", "3"]})
+    for day in (ONE, TWO, THREE):
+        project.run(day=day)
+    group.faults.add(Fault(kind="status", status=503, method="PUT", path="/members/", times=99))
+    attempts = project.attempt(SYNC, day=ONE, restore=True)
+    assert attempts.again().retried
+    run = project.instance.get_run_by_id(attempts.run_id)
+    assert run is not None
+    project.instance.report_run_failed(run)
+    for day in (THREE, TWO, ONE):
+        said = project.run(*again, day=day)
+        assert said.succeeded and members(group) == {"2", "3"}
+        check = said.checks(SYNC)["nothing_deferred"]
+        assert check.description == "2 rows are still to be asked"
+    [request] = look(project, timedelta(hours=9)).run_requests
+    assert request.partition_key == ONE
+    assert request.run_config == {"ops": {"syncs__people_to_group": {"config": {"restore": True}}}}
+    group.faults.clear()
+    assert project.run(SYNC, day=ONE, restore=True).green() == [ONE] and members(group) == {"1", "2", "3", "4"}
+    assert look(project).skip_message == "nothing is owed"
+
+
+def test_what_was_restored_and_is_to_be_told_again_is_so_whatever_is_materialized_meanwhile(
+    project: Project, group: Sandbox
+) -> None:
+    project.seen({ONE: ["1", "2", "3"], TWO: ["2", "3"]})
+    for day, restore in (ONE, False), (TWO, False), (ONE, True):
+        project.run(day=day, restore=restore)
+    sync = project.sync("people_to_group")
+    by_hand.reassert(sync, State(project.root / "state"), run="by hand", now=datetime.now(UTC))
+    assert "was restored since" in project.run(day=TWO).observed()[-1]["nothing_sent"]
+    [request] = look(project).run_requests
+    assert request.partition_key == ONE
+    before = len(group.log)
+    assert project.run(SYNC, day=ONE, restore=True).green() == [ONE] and len(group.log) >= before + 3
 
 
 def test_one_field_turns_it_off(project: Project) -> None:

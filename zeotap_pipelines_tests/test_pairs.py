@@ -12,7 +12,9 @@ from zeotap_pipelines.automation.going_on import going_on_sensor
 from zeotap_pipelines.cli import main
 from zeotap_pipelines.components.declaration import DeclarationError
 from zeotap_pipelines.declared import Declared
-from zeotap_pipelines.sandbox import Sandbox
+from zeotap_pipelines.sandbox import Fault, Sandbox
+from zeotap_pipelines.state import State
+from zeotap_pipelines.upkeep import by_hand
 from zeotap_pipelines_tests.project import AUDIENCE, DAYS, DIFF, GROUP_SYNC, SNAPSHOT, SYNC, Project, asked, members
 
 ONE, TWO, THREE, *_ = DAYS
@@ -134,6 +136,32 @@ def test_what_goes_on_takes_the_snapshot_of_an_opposite_that_was_declared_since(
     [request] = look(pair).run_requests
     assert [tuple(key.path) for key in request.asset_selection] == [SYNC]
     assert pair.run(SYNC, day=ONE).green() == [ONE] and members(group) == {"1"}
+
+
+def test_what_goes_on_does_so_at_the_partition_that_the_other_moved_the_target_to(
+    pair: Project, group: Sandbox
+) -> None:
+    everything = SNAPSHOT, LEAVING, DIFF, SYNC, LEAVERS_DIFF, LEAVERS
+    pair.run(*everything, day=ONE)
+    by_hand.reassert(pair.sync("people_to_group"), State(pair.root / "state"), run="by hand", now=datetime.now(UTC))
+    [request] = look(pair).run_requests
+    assert request.partition_key == ONE
+    pair.run(SNAPSHOT, LEAVING, LEAVERS_DIFF, LEAVERS, day=TWO)
+    [request] = look(pair).run_requests
+    assert request.partition_key == TWO and request.run_key != f"people_to_group:{ONE}"
+    before = len(asked(group))
+    run = pair.run(*(tuple(key.path) for key in request.asset_selection), day=TWO)
+    assert run.green() == [TWO] and members(group) == {"1", "2"} and len(asked(group)) > before
+    assert look(pair).skip_message == "nothing is owed"
+
+
+def test_rows_that_the_other_has_to_ask_for_are_no_deferred_rows_of_this_one(pair: Project, group: Sandbox) -> None:
+    group.faults.add(Fault(kind="status", status=503, method="DELETE", path="/members/", times=99))
+    pair.run(SNAPSHOT, LEAVING, DIFF, day=ONE)
+    theirs = pair.attempt(LEAVERS_DIFF, LEAVERS, day=ONE).again()
+    assert theirs.retried and "1 rows are still" in str(theirs.checks(LEAVERS)["nothing_deferred"].description)
+    ours = pair.run(SYNC, day=ONE)
+    assert ours.green() == [ONE] and ours.checks(SYNC)["nothing_deferred"].passed
 
 
 def test_the_commands_take_both_snapshots(pair: Project, group: Sandbox, capsys: pytest.CaptureFixture[str]) -> None:

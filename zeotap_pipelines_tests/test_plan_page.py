@@ -17,7 +17,7 @@ from zeotap_pipelines.delivery.trip import Summary
 from zeotap_pipelines.destinations.base import Limits
 from zeotap_pipelines.diff.agreement import Agreement, agreement
 from zeotap_pipelines.engines.duckdb import rows
-from zeotap_pipelines.model import Change, Mode
+from zeotap_pipelines.model import Change, Fate, Mode
 from zeotap_pipelines.sandbox import Fault, Sandbox
 from zeotap_pipelines_tests.project import DAYS, DIFF, SYNC, Project
 from zeotap_pipelines_tests.specimens import MAIN
@@ -128,6 +128,23 @@ def test_deferred_rows_warn_and_a_tenth_of_all_is_an_error(tmp_path: Path, defer
     assert "ledger_equals_snapshot" not in found
     world.carry_out()
     assert all(one.passed for one in outcome_results(world.sync, world.state, [day(0)], None))
+
+
+def test_who_left_an_audience_that_is_only_added_to_is_not_still_to_be_asked(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    world.renamed(mode=Mode.ADD)
+    world.take(["1", "2"])
+    world.sandbox.faults.add(Fault(kind="reset_after", method="PUT", path="/members/2"))
+    deferred = world.carry_out(trip=world.trip(connection=world.connection.model_copy(update={"retries": 0})))
+    assert deferred.fates[Fate.DEFERRED] == 1
+    for people, rows_left in (["1", "2"], 1), (["1"], 0), (["1", "2"], 1):
+        world.take(people, day(1))
+        world.plan(day(1))
+        found = {one.check_name: one for one in outcome_results(world.sync, world.state, [day(1)], None)}
+        assert found["nothing_deferred"].metadata["rows"].value == rows_left
+    world.sandbox.faults.clear()
+    world.carry_out(day(1))
+    assert all(one.passed for one in outcome_results(world.sync, world.state, [day(1)], None))
 
 
 class Terminal(io.StringIO):

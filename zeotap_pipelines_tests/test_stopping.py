@@ -7,13 +7,19 @@ import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import dagster as dg
 import pytest
+from dagster._core.events import StepFailureData
+from dagster._utils.error import serializable_error_info_from_exc_info
 
+from zeotap_pipelines.assets.assets import Stopped
+from zeotap_pipelines.commands.running import _sentence
+from zeotap_pipelines.ledger.lock import speaking
 from zeotap_pipelines.sandbox import Fault, Sandbox
+from zeotap_pipelines.state import State
 from zeotap_pipelines_tests.project import AUDIENCE, DAYS, SYNC, Project, asked, members, said
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -59,6 +65,26 @@ def drafts(state: Path) -> list[Path]:
     return list(state.rglob("*.tmp"))
 
 
+@pytest.mark.parametrize(
+    ("error", "sentence"),
+    [
+        (
+            Stopped("the run was stopped; 3 of 9 operations were asked"),
+            "the run was stopped; 3 of 9 operations were asked",
+        ),
+        (dg.DagsterExecutionInterruptedError(), "the run was stopped; what is left is owed"),
+        (KeyboardInterrupt(), "the run was stopped; what is left is owed"),
+    ],
+)
+def test_whatever_a_stopped_run_ends_with_its_command_says_in_the_same_words(
+    error: BaseException, sentence: str
+) -> None:
+    with suppress(BaseException):
+        raise error
+    info = serializable_error_info_from_exc_info((type(error), error, error.__traceback__))
+    assert _sentence(StepFailureData(info, None)) == sentence
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_query_of_hours_is_given_up_and_leaves_nothing_behind(project: Project, tmp_path: Path, number: int) -> None:
     state = tmp_path / "state"
@@ -68,6 +94,24 @@ def test_a_query_of_hours_is_given_up_and_leaves_nothing_behind(project: Project
         process.wait(timeout=10)
     assert process.returncode in (143, -signal.SIGINT, 130, 1)
     assert [path for path in state.rglob("*") if path.is_file()] == []
+
+
+def test_a_command_that_is_stopped_says_so_and_does_the_rest_when_it_is_said_again(
+    project: Project, group: Sandbox, tmp_path: Path
+) -> None:
+    project.seen({DAYS[0]: ["1", "2"]})
+    project.run(day=DAYS[0])
+    state = State(project.root / "state")
+    account = state.account(project.sync("people_to_group").address)
+    command = [str(Path(sys.executable).with_name("zeotap")), "forget", "1", "--yes", "--project", str(tmp_path)]
+    with speaking(account, run="other", sync="people_to_group", wait=0), running(command, tmp_path) as process:
+        waits = str(account / "account.lock")
+        until(lambda: waits in map(os.path.realpath, Path(f"/proc/{process.pid}/fd").iterdir()), process)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(timeout=10) == 130
+        assert process.stderr and process.stderr.read() == "forget was stopped: say it again for what is left\n"
+    with running(command, tmp_path) as process:
+        assert process.wait(timeout=60) == 0
 
 
 @pytest.mark.slow

@@ -128,7 +128,7 @@ def sync_asset(
                     break
                 if isinstance(summary, RestoredSince):  # By a person: neither delivered nor superseded, and not owed.
                     if debt:
-                        debt.delivered(group)
+                        debt.delivered(group, superseded=True)
                     break
                 green.append((group, said))
         else:
@@ -141,9 +141,9 @@ def sync_asset(
             else:
                 yield dg.MaterializeResult(metadata=green[-1][1], check_results=checked)
             with failing(context, declared):
-                for group, _ in green:
+                for group, said in green:
                     if debt:
-                        debt.delivered(group)
+                        debt.delivered(group, superseded="superseded" in said)
             return
         if isinstance(summary, ContinueLater):
             yield _put_off(context, definition, group[-1], Closed(str(summary), summary.until))
@@ -175,7 +175,7 @@ def _green(
         for partition in group:
             yield dg.AssetMaterialization(context.asset_key, partition=partition.key, metadata=said)
         if debt:
-            debt.delivered(group)
+            debt.delivered(group, superseded="superseded" in said)
 
 
 def _carried_out(

@@ -22,6 +22,7 @@ from ..model import Change, Fate, Partition, Verb
 from ..naming import filename, literal
 from ..snapshot import Snapshot
 from ..state import State
+from ..upkeep.status import still_to_ask
 from ..wire.limits import per_minute
 from .outcome_page import outcome_files, reasons_table
 from .plan_page import changed_fields, fields_table, last_plans, operations_table, plans_table
@@ -280,8 +281,13 @@ def outcome_results(
             count(*) FILTER (unsettled), count(*)
         FROM told
     """
-    with Ledger(state, sync.target, sync.address).reading() as connection:
+    ledger = Ledger(state, sync.target, sync.address)
+    with ledger.reading() as connection:
         [(rejected, doubt, deferred, known)] = rows(connection, query)
+        if deferred and not sync.target.event:  # Who is not wanted any more, or only by another sync, is asked no more.
+            with suppress(RepairState):  # Of plans: the next run makes them again.
+                asked = still_to_ask(connection, sync, state, ledger.standing(connection), unsettled=True)
+                deferred = deferred if asked is None else asked
     reasons = summary.reasons.most_common() if summary else []
     worst = "; ".join([reason for (fate, reason), _ in reasons if fate is Fate.REJECTED][:3])
     # A row that the service refuses is the row's fault: said, and no reason to hold anything up.

@@ -14,7 +14,7 @@ from .. import sync as core
 from ..assets.assets import state
 from ..clock import SYSTEM, Clock
 from ..components.declaration import refer
-from ..delivery.debts import CUT_OFF, DOUBLINGS, Owing, in_doubt, load, patience
+from ..delivery.debts import CUT_OFF, DOUBLINGS, Owing, caught_up, in_doubt, load, patience
 from ..errors import ZeotapError
 
 if TYPE_CHECKING:
@@ -83,6 +83,8 @@ def _next(
         return f"is under way in run {note.run[:8]}"
     if run is not None and run.status is dg.DagsterRunStatus.CANCELED:
         note = _stopped(note, run)
+    if sync.name in declared.opposites:
+        note = caught_up(state(), definition, note)
     if why := note.reason_to_wait(now):
         return why
     audience = refer(sync, "audience", declared.audiences)

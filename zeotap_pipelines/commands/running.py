@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..delivery.progress import WATCHER, Bar
 from ..errors import FixSettings
+from ..stopping import STOPPED
 from . import place
 from .waking import woken_by_signals
 
@@ -112,7 +113,7 @@ def _run(chosen: argparse.Namespace, last: str, config: dict[str, Any]) -> int:
     # By a signal between two attempts of a step no step fails.
     canceled = not failures and not result.success
     if canceled:
-        failures = ["the run was stopped; what is left is owed"]
+        failures = [STOPPED]
     if stopped := _stopped(events):
         outcome = {**said, "stopped": "; ".join(stopped)}
     elif failures:
@@ -195,4 +196,7 @@ def _sentence(failure: Any) -> str:
     error = failure.error
     while error.cause is not None:  # Of a step that was tried again Dagster says so, and why below.
         error = error.cause
-    return str(error.message).strip().splitlines()[0]
+    if error.cls_name in ("DagsterExecutionInterruptedError", "KeyboardInterrupt"):  # Between two steps of ours.
+        return STOPPED
+    said = str(error.message).strip().splitlines()[0]
+    return said.partition(": ")[2] if error.cls_name == "Stopped" else said

@@ -49,12 +49,18 @@ class Due:
     What is owed of one partition.
 
     *end* is the window's; *person* is why nobody goes on with it before a person has
-    mended something; *settings* are what a person allowed for it.
+    mended something; *settings* are what a person allowed for it. One that is restored
+    goes *back_from* where the target stood: the end of the newest partition that was asked from.
     """
 
     end: str
     person: str | None = None
     settings: Mapping[str, Any] = field(default_factory=dict)
+    back_from: str | None = None
+
+    def outlasts(self, end: str) -> bool:
+        """Return whether a partition that ends at *end* leaves this owed: it is no newer one, or was gone back from."""
+        return self.end > end or (self.back_from is not None and self.back_from >= end)
 
 
 @dataclass(frozen=True)
@@ -120,18 +126,44 @@ def load(state: State, sync: Sync) -> Owing | None:
 
 
 def wake(
-    state: State, sync: Sync, partition: Partition, *, run: str, why: str, settings: Mapping[str, Any] | None = None
+    state: State, sync: Sync, partition: Partition, *, run: str, why: str, back_from: datetime | None = None
 ) -> None:
     """
     Note that *sync* owes *partition*, since a person said that something is to be asked again.
 
-    What the note has already is delivered with it: that stays as it is, and waits for a person where it did.
+    One that is older than where the target stands is restored, *back_from* there. What the note has already
+    and isn't superseded is delivered with it: that stays as it is, and waits for a person where it did.
     """
-    before, due = load(state, sync), Due(_end(partition), None, settings or {})
+    before, due = load(state, sync), Due(_end(partition))
+    if back_from is not None:
+        due = replace(due, settings={"restore": True}, back_from=_moment(back_from))
     if before is None:
         _write(state, sync, Owing({partition.key: due}, run, why))
-    elif sync.target.event or all(one.person and one.end > due.end for one in before.partitions.values()):
-        _write(state, sync, replace(before, partitions={partition.key: due, **before.partitions}))
+        return
+    others = {key: one for key, one in before.partitions.items() if key != partition.key}
+    if _one_standing(sync):
+        others = {key: one for key, one in others.items() if one.person or one.outlasts(due.end)}
+    if sync.target.event or all(one.person for one in others.values()):
+        due = before.partitions.get(partition.key, due)
+        _write(state, sync, replace(before, partitions={partition.key: due, **others}))
+
+
+def caught_up(state: State, sync: Sync, note: Owing) -> Owing:
+    """
+    Return *note* with what may go on at the partition that the target stands at, where that is a newer one.
+
+    There another sync moved it, which shares the target: from an older partition nothing would be sent any more.
+    """
+    ledger = Ledger(state, sync.target, sync.address)
+    with ledger.reading() as connection:
+        standing = ledger.standing(connection)
+    if standing.mark is None or standing.mark_partition is None or standing.restored or not _one_standing(sync):
+        return note
+    mark = _moment(standing.mark)
+    left = {key: one for key, one in note.partitions.items() if one.person or one.end == mark or one.outlasts(mark)}
+    if len(left) == len(note.partitions) or any(one.person is None for one in left.values()):
+        return note
+    return replace(note, partitions={standing.mark_partition: Due(mark), **left})
 
 
 class Debt:
@@ -151,19 +183,19 @@ class Debt:
         A run that dies is gone on with at once; where the one before it died too, the
         next waits, from now on, as after a run that got nothing accepted.
         """
-        before = load(self._state, self._sync)
-        owed = {one.key: Due(_end(one), None, self._settings) for one in partitions}
+        before, restored = load(self._state, self._sync), self._settings.get("restore", False)
+        back_from = _mark(self._state, self._sync) if restored else None
+        owed = {one.key: Due(_end(one), None, self._settings, back_from) for one in partitions}
         self._own = frozenset(owed)
-        if before and (self._sync.target.event or self._sync.target.once):
-            # Each has events of its own; what is filled once keeps to the one that it was begun from.
+        if before and not _one_standing(self._sync):
             owed = {**before.partitions, **owed}
-        elif before and not self._settings.get("restore"):
+        elif before and not restored:
             last = max(one.end for one in owed.values())
-            newer = {key: one for key, one in before.partitions.items() if one.end > last}
-            if any(one.person is None for one in newer.values()):  # Superseded by what goes on: it owes nothing.
+            left = {key: one for key, one in before.partitions.items() if one.outlasts(last)}
+            if any(one.person is None for one in left.values()):  # Superseded by what goes on: it owes nothing.
                 self._own = frozenset()
                 return
-            owed = {**newer, **owed}
+            owed = {**left, **owed}
         note = Owing(owed, self._run, CUT_OFF)
         if before:
             note = replace(note, attempts=before.attempts, counted=before.counted)
@@ -171,16 +203,22 @@ class Debt:
                 note = note.in_vain(before.run, self._clock.now())
         self._write(note)
 
-    def delivered(self, partitions: Sequence[Partition], *, others: bool = True) -> None:
-        """Take out *partitions*, which were delivered or superseded, and with them the *others* that they supersede."""
+    def delivered(self, partitions: Sequence[Partition], *, others: bool = True, superseded: bool = False) -> None:
+        """
+        Take out *partitions*, which were delivered or *superseded*, and with them the *others* that they supersede.
+
+        What is restored stays owed where they were superseded: nothing of it was asked.
+        """
         note = load(self._state, self._sync)
         if note is None:
             return
         done, last = {one.key for one in partitions}, max(map(_end, partitions))
+        if superseded:
+            done = {key for key in done if key in note.partitions and not note.partitions[key].back_from}
         left = {
             key: one
             for key, one in note.partitions.items()
-            if key not in done and (self._sync.target.event or not others or one.end > last)
+            if key not in done and (self._sync.target.event or not others or one.outlasts(last))
         }
         if not left:
             place(self._state, OWED, self._sync).unlink(missing_ok=True)
@@ -246,8 +284,29 @@ def noting(debt: Debt | None) -> Iterator[None]:
         raise
 
 
+def _one_standing(sync: Sync) -> bool:
+    """
+    Return whether a newer partition of *sync* supersedes what older ones owe.
+
+    Events are each partition's own; what is filled once keeps to the partition that it was begun from.
+    """
+    return not (sync.target.event or sync.target.once)
+
+
+def _mark(state: State, sync: Sync) -> str | None:
+    """Return the end of the newest partition that the target was asked from."""
+    ledger = Ledger(state, sync.target, sync.address)
+    with ledger.reading() as connection:
+        mark = ledger.standing(connection).mark
+    return _moment(mark) if mark else None
+
+
 def _end(partition: Partition) -> str:
-    return partition.end.astimezone(UTC).isoformat()
+    return _moment(partition.end)
+
+
+def _moment(time: datetime) -> str:
+    return time.astimezone(UTC).isoformat()
 
 
 def _write(state: State, sync: Sync, note: Owing) -> None:

@@ -55,10 +55,10 @@ def happened(connection: duckdb.DuckDBPyConnection, state: State) -> tuple[str, 
 
 def _secret(state: State) -> bytes:
     path = state.root / FILE
-    found = path.read_text(encoding="ascii").strip() if path.exists() else ""
-    if not re.fullmatch("[0-9a-f]{64}", found):
+    found = path.read_bytes().strip() if path.exists() else b""
+    if not re.fullmatch(b"[0-9a-f]{64}", found):
         raise _lost(state)
-    return bytes.fromhex(found)
+    return bytes.fromhex(found.decode())
 
 
 def _name(secret: bytes) -> str:

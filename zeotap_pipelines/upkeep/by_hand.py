@@ -114,7 +114,7 @@ def _wake(sync: Sync, ledger: Ledger, run: str, why: str) -> None:
     for _, plan in reversed(standing.plans):
         path = ledger.state.find_plan(plan)
         if path and (made := load_file(path.with_suffix(".json"))):
-            debts.wake(ledger.state, sync, made.window, run=run, why=why, settings={"restore": True})
+            debts.wake(ledger.state, sync, made.window, run=run, why=why, back_from=standing.mark)
             return
 
 

@@ -20,6 +20,7 @@ from ..errors import RepairState, ZeotapError
 from ..ledger import events, forgotten
 from ..ledger.asking import in_doubt
 from ..ledger.ledger import Ledger, Standing
+from ..rendering import key
 from ..state import State
 from ..sync import Sync
 from ..wire.tasks import OpenTasks
@@ -71,7 +72,7 @@ def status(sync: Sync, state: State, now: datetime) -> Status:
             FROM told
             """,
         )
-        owed = _owed(connection, sync, state, standing)
+        owed = still_to_ask(connection, sync, state, standing)
     account = state.account(sync.address)
     paused, calls = _limits(state, sync, now)
     note = debts.load(state, sync)
@@ -92,8 +93,10 @@ def status(sync: Sync, state: State, now: datetime) -> Status:
     )
 
 
-def _owed(connection: duckdb.DuckDBPyConnection, sync: Sync, state: State, standing: Standing) -> int | None:
-    """Return how many rows are still to be asked; None where only a new plan can tell."""
+def still_to_ask(
+    connection: duckdb.DuckDBPyConnection, sync: Sync, state: State, standing: Standing, *, unsettled: bool = False
+) -> int | None:
+    """Return how many rows, or *unsettled* rows, are still to be asked; None where only a new plan can tell."""
     if sync.target.once and standing.filled:
         return 0
     made = plan.newest(state, sync.name, str(sync.address))
@@ -109,6 +112,9 @@ def _owed(connection: duckdb.DuckDBPyConnection, sync: Sync, state: State, stand
         return None
     happened, hashes = forgotten.happened(connection, state)
     query = f"SELECT count(DISTINCT key) FROM ({' UNION ALL '.join(queries)}) WHERE NOT {happened}"
+    if unsettled:
+        told_key = key(sync.target, sync.target.identity, "name", "value")
+        query += f" AND key IN (SELECT {told_key} FROM told WHERE unsettled)"
     try:
         [(count,)] = rows(connection, query, hashes)
     except duckdb.Error as error:
