@@ -645,6 +645,34 @@ MUTANTS = (
         "a touched file is a change of content", "engines/watching.py", "name != STAT and before", "before", "watching"
     ),
     Mutant(
+        "a restore is forgotten for the partition that it went back from",
+        "delivery/debts.py",
+        "self.end > end or (self.back_from is not None and self.back_from >= end)",
+        "self.end > end",
+        "debts",
+    ),
+    Mutant(
+        "a superseded run takes out a restore of its partition",
+        "delivery/debts.py",
+        "        if superseded:\n",
+        "        if False:\n",
+        "debts",
+    ),
+    Mutant(
+        "what goes on does so where the target stood before another sync moved it",
+        "automation/going_on.py",
+        "    if sync.name in declared.opposites:\n",
+        "    if False:\n",
+        "pairs",
+    ),
+    Mutant(
+        "who is not wanted any more is said to be asked still",
+        "assets/observability.py",
+        "deferred = deferred if asked is None else asked",
+        "del asked",
+        "plan_page",
+    ),
+    Mutant(
         "a sync follows a plan that a guard stopped",
         "automation/following.py",
         "dg.AutomationCondition.eager() & dg.AutomationCondition.all_deps_blocking_checks_passed()",
@@ -801,8 +829,8 @@ MUTANTS = (
     Mutant(
         "credits that are still owed are forgotten when others were given",
         "delivery/debts.py",
-        "            if key not in done and (self._sync.target.event or not others or one.end > last)",
-        "            if key not in done and one.end > last",
+        "            if key not in done and (self._sync.target.event or not others or one.outlasts(last))",
+        "            if key not in done and one.outlasts(last)",
         "debts",
     ),
     Mutant(
