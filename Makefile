@@ -38,7 +38,7 @@ test: $(STAMP) ## ruff, mypy and every test
 	@$(PYTHON) -m ruff format --check
 	@$(PYTHON) -m mypy
 	@sh scripts/chromium
-	@$(APART) $(PYTHON) -m pytest --numprocesses $$(($$(nproc) + 1)) --dist worksteal
+	@$(APART) $(PYTHON) -m pytest --numprocesses $$(($$(nproc) + 2)) --dist worksteal
 
 check: $(STAMP) ## ruff, mypy, the YAML definitions, the installed packages and what is known against them (AUDIT=required)
 	@$(PYTHON) -m ruff check
